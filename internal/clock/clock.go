@@ -1,0 +1,84 @@
+// Package clock is the one seam between this module and time.
+//
+// A [Clock] is carried by a context, so that no exported type of the module
+// shows it: without one, [FromContext] gives [System]. Package clocktest has a
+// clock whose time a test moves.
+package clock
+
+import (
+	"context"
+	"time"
+)
+
+// A Clock tells the time and runs timers. All methods may be called
+// concurrently.
+type Clock interface {
+	// Now returns the current time.
+	Now() time.Time
+	// NewTimer returns a Timer that sends the time on its channel after d.
+	NewTimer(d time.Duration) Timer
+	// AfterFunc returns a Timer that calls f in a goroutine of its own
+	// after d. Its C returns nil.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// A Timer is a [time.Timer] of some Clock. As there, since Go 1.23, no stale
+// value is received from C after Stop or Reset have returned.
+type Timer interface {
+	C() <-chan time.Time
+	Stop() bool
+	Reset(d time.Duration) bool
+}
+
+// System is the clock of the machine. Inside a testing/synctest bubble it is
+// the clock of the bubble.
+var System Clock = system{}
+
+type system struct{}
+
+type systemTimer struct{ *time.Timer }
+
+func (system) Now() time.Time { return time.Now() }
+
+func (system) NewTimer(d time.Duration) Timer { return systemTimer{time.NewTimer(d)} }
+
+func (system) AfterFunc(d time.Duration, f func()) Timer {
+	return systemTimer{time.AfterFunc(d, f)}
+}
+
+func (t systemTimer) C() <-chan time.Time { return t.Timer.C }
+
+// Elapsed returns how much time has passed between two readings of a Clock:
+// the larger of what the monotonic clock and what the wall clock say. A
+// suspended machine stops the first, a clock set back spoils the second; a
+// lease that ended by either has ended.
+func Elapsed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
+}
+
+type key struct{}
+
+// NewContext returns a context derived from ctx that carries c.
+func NewContext(ctx context.Context, c Clock) context.Context {
+	return context.WithValue(ctx, key{}, c)
+}
+
+// FromContext returns the Clock that ctx carries, or System.
+func FromContext(ctx context.Context) Clock {
+	if c, ok := ctx.Value(key{}).(Clock); ok {
+		return c
+	}
+	return System
+}
+
+// WithTimeout is [context.WithTimeout] on the Clock that ctx carries. The
+// context ends with the cause [context.DeadlineExceeded]; its Err is
+// [context.Canceled] then, and it shows no Deadline of its own.
+func WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := FromContext(ctx).AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
+	return ctx, func() {
+		timer.Stop()
+		cancel(context.Canceled)
+	}
+}
