@@ -1,0 +1,119 @@
+package redistest_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+	"go.uber.org/goleak"
+
+	"example.com/setlock/internal/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// client returns one connection through n.
+func client(t *testing.T, n *redistest.Network) redis.Conn {
+	conn, err := n.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewConn(conn, 0, 0)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// timedOut reports whether err is a deadline's, of the context or, for redigo hands
+// that on, of the connection.
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func TestFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := redistest.NewEmbedded(t)
+		n := redistest.NewNetwork(t, server.Dial)
+		c := client(t, n)
+		set := func(value string) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := redis.DoContext(c, ctx, "SET", "k", value)
+			return err
+		}
+		if err := set("calm"); err != nil {
+			t.Fatalf("calm: %v", err)
+		}
+
+		n.Set(redistest.Faults{Delay: 100 * time.Millisecond})
+		start := time.Now()
+		if err := set("delayed"); err != nil {
+			t.Errorf("delayed: %v", err)
+		}
+		if got := time.Since(start); got != 200*time.Millisecond {
+			t.Errorf("a delayed round trip took %v, want 200ms", got)
+		}
+
+		n.Set(redistest.Faults{LoseReplies: true})
+		if err := set("lost reply"); !timedOut(err) {
+			t.Errorf("lost reply: %v, want a timeout", err)
+		}
+		if got, _ := server.Get("k"); got != "lost reply" {
+			t.Errorf("key = %q, want what the lost reply was about", got)
+		}
+
+		n.Set(redistest.Faults{})
+		c = client(t, n)
+		n.Set(redistest.Silent)
+		if err := set("held"); !timedOut(err) {
+			t.Errorf("silence: %v, want a timeout", err)
+		}
+		c.Close()
+		synctest.Wait()
+		if got, _ := server.Get("k"); got != "lost reply" {
+			t.Errorf("key = %q before the silence ended", got)
+		}
+		n.Set(redistest.Faults{})
+		synctest.Wait()
+		if got, _ := server.Get("k"); got != "held" {
+			t.Errorf("key = %q after the silence, want what a client that has gone sent", got)
+		}
+
+		c = client(t, n)
+		n.Reset()
+		if err := set("reset"); err == nil {
+			t.Error("no error on a connection that was reset")
+		}
+		n.Set(redistest.Faults{Refuse: true})
+		if _, err := n.Dial(t.Context()); err == nil {
+			t.Error("no error from a network that refuses")
+		}
+	})
+}
+
+func TestServer(t *testing.T) {
+	s := redistest.NewServer(t)
+	redistest.Do(t, s.Dial, "SET", "k", "v")
+	s.Pause()
+	conn, err := s.Dial(t.Context())
+	if err != nil {
+		t.Fatalf("a paused server does not accept: %v", err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := redis.DoContext(redis.NewConn(conn, 0, 0), ctx, "PING"); !timedOut(err) {
+		t.Errorf("PING of a paused server: %v, want a timeout", err)
+	}
+	s.Continue()
+	if got, _ := redis.String(redistest.Do(t, s.Dial, "GET", "k"), nil); got != "v" {
+		t.Errorf("GET after a pause = %q, want v", got)
+	}
+	s.Restart()
+	if got := redistest.Do(t, s.Dial, "GET", "k"); got != nil {
+		t.Errorf("GET after a restart = %v, want nothing", got)
+	}
+}

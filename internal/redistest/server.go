@@ -1,0 +1,145 @@
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+// RequireServer is the environment variable that, when it is set, makes a
+// missing redis-server a failure instead of a reason to skip.
+const RequireServer = "SETLOCK_REQUIRE_REDIS"
+
+// Server is a redis-server process on a free port of the loopback.
+type Server struct {
+	Addr string // host:port
+
+	t    testing.TB
+	path string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// NewServer starts a redis-server that ends with t, with args besides what it
+// needs to run alone. It keeps no data on disk unless args say so. Without a
+// redis-server on the PATH it skips t, or fails it where RequireServer says so.
+func NewServer(t testing.TB, args ...string) *Server {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		if os.Getenv(RequireServer) != "" {
+			t.Fatalf("%s is set: %v", RequireServer, err)
+		}
+		t.Skip("no redis-server on the PATH")
+	}
+	dir := t.TempDir()
+	for range 5 {
+		port := freePort(t)
+		s := &Server{
+			Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+			t:    t,
+			path: path,
+			args: slices.Concat([]string{
+				"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--logfile", "redis.log",
+			}, args),
+		}
+		t.Cleanup(s.Kill)
+		if err = s.start(); err == nil {
+			return s
+		}
+		s.Kill()
+	}
+	t.Fatalf("redis-server: %v", err)
+	return nil
+}
+
+// freePort returns a port on which nobody listens at the moment.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (s *Server) start() error {
+	s.cmd = exec.Command(s.path, s.args...)
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		return err
+	}
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if err = s.ping(); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("on %s: %w", s.Addr, err)
+}
+
+// ping returns an error unless this very process answers.
+func (s *Server) ping() error {
+	c, err := redis.Dial("tcp", s.Addr, redis.DialConnectTimeout(time.Second), redis.DialReadTimeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.Do("PING")
+	var answer redis.Error
+	if errors.As(err, &answer) {
+		return nil // it wants a password, or loads its data
+	}
+	return err
+}
+
+// Dial opens a connection.
+func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", s.Addr)
+}
+
+// Pause stops the process: the kernel still accepts connections for it, and
+// nothing is answered.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends a Pause. What was sent meanwhile is run, also for clients that
+// have gone.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+// Kill ends the process as kill -9 does.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	s.signal(syscall.SIGKILL)
+	s.cmd.Wait() // says that it was killed
+	s.cmd = nil
+}
+
+// Restart kills the process and starts another on the same port.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	if err := s.start(); err != nil {
+		s.t.Fatalf("redis-server: %v", err)
+	}
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Errorf("redis-server: %v", err)
+	}
+}
