@@ -1,0 +1,637 @@
+package setlock_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/clock/clocktest"
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+const lease = 6 * time.Second
+
+// renewals has the server tell when it runs a renewal.
+func (w *world) renewals() *[]time.Time {
+	times := new([]time.Time)
+	redistest.Do(w.t, w.server.Dial, "PING") // starts the server
+	w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
+		if strings.HasPrefix(cmd, "EVAL") && len(args) == 8 {
+			*times = append(*times, time.Now())
+		}
+		return false
+	})
+	return times
+}
+
+func TestDoRunsAndReleases(t *testing.T) {
+	onBoth(t, func(t *testing.T, dial redistest.Dialer) {
+		a, b := pair(t, dial)
+		failure := errors.New("failure")
+		for _, want := range []error{nil, failure} {
+			err := a.Do(t.Context(), func(ctx context.Context) error {
+				fence, ok := setlock.FenceFromContext(ctx)
+				if !ok || fence == 0 || fence != a.Fence() {
+					t.Errorf("FenceFromContext = %d, %v, want Fence, %d", fence, ok, a.Fence())
+				}
+				if _, err := b.Lock(ctx, time.Minute); err != setlock.ErrNotHeld {
+					t.Errorf("another's Lock = %v, want ErrNotHeld", err)
+				}
+				called := func(context.Context) error { t.Error("called"); return nil }
+				if err := b.Do(ctx, called); err != setlock.ErrNotHeld {
+					t.Errorf("another's Do = %v, want ErrNotHeld itself", err)
+				}
+				if err := a.Do(ctx, called); err != setlock.ErrAlreadyHeld {
+					t.Errorf("Do within Do = %v, want ErrAlreadyHeld itself", err)
+				}
+				left, err := a.Lock(ctx, time.Minute)
+				if left <= 0 || err != setlock.ErrAlreadyHeld {
+					t.Errorf("Lock within Do = %v, %v, want the remaining time, ErrAlreadyHeld", left, err)
+				}
+				return want
+			})
+			if err != want {
+				t.Errorf("Do = %v, want what its function returned, %v", err, want)
+			}
+			if got := redistest.Do(t, dial, "EXISTS", "k"); got != int64(0) {
+				t.Error("the key exists after Do")
+			}
+			if got := a.Fence(); got != 0 {
+				t.Errorf("Fence after Do = %d, want 0", got)
+			}
+		}
+	})
+}
+
+func TestFenceFromOtherContext(t *testing.T) {
+	if fence, ok := setlock.FenceFromContext(t.Context()); fence != 0 || ok {
+		t.Errorf("FenceFromContext = %d, %v, want 0, false", fence, ok)
+	}
+}
+
+func TestRenewalSchedule(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		renewals := w.renewals()
+		start := time.Now()
+		err := w.direct(lease).Do(t.Context(), func(ctx context.Context) error {
+			time.Sleep(10 * lease)
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("Do: %v", err)
+		}
+		times := *renewals
+		if len(times) < 4 {
+			t.Fatalf("%d renewals in ten leases", len(times))
+		}
+		if got := times[0].Sub(start); got != lease/20 {
+			t.Errorf("the first renewal came after %v, want %v", got, lease/20)
+		}
+		// The subscription is confirmed, and what was missed is asked for.
+		if got := times[1].Sub(times[0]); got != 0 {
+			t.Errorf("the one for the subscription came %v later, want 0", got)
+		}
+		for i := 2; i < len(times); i++ {
+			gap := times[i].Sub(times[i-1])
+			if i < 3 {
+				between(t, "the spread of the first renewals", gap, 0, lease/3)
+			} else if gap != lease/3 {
+				t.Errorf("renewal %d came %v after the one before, want %v", i, gap, lease/3)
+			}
+		}
+	})
+}
+
+// trouble is every way in which Redis can be away.
+var trouble = map[string]func(w *world) (end func()){
+	"silent":         fault(redistest.Silent),
+	"requests held":  fault(redistest.Faults{HoldRequests: true}),
+	"replies held":   fault(redistest.Faults{HoldReplies: true}),
+	"replies lost":   fault(redistest.Faults{LoseReplies: true}),
+	"slow":           fault(redistest.Faults{Delay: lease}),
+	"no new":         fault(redistest.Faults{Refuse: true}),
+	"READONLY":       refusal("READONLY You can't write against a read only replica."),
+	"LOADING":        refusal("LOADING Redis is loading the dataset in memory"),
+	"MISCONF":        refusal("MISCONF Redis is configured to save RDB snapshots"),
+	"CLUSTERDOWN":    refusal("CLUSTERDOWN The cluster is down"),
+	"wrong password": refusal("WRONGPASS invalid username-password pair"),
+	"refused": func(w *world) func() {
+		w.network.Set(redistest.Faults{Refuse: true})
+		w.network.Reset()
+		return func() { w.network.Set(redistest.Faults{}) }
+	},
+	"silent, then reset": func(w *world) func() {
+		w.network.Set(redistest.Silent)
+		return func() {
+			w.network.Reset()
+			w.network.Set(redistest.Faults{})
+		}
+	},
+}
+
+func fault(f redistest.Faults) func(*world) func() {
+	return func(w *world) func() {
+		w.network.Set(f)
+		return func() { w.network.Set(redistest.Faults{}) }
+	}
+}
+
+func refusal(answer string) func(*world) func() {
+	return func(w *world) func() {
+		w.server.SetError(answer)
+		return func() { w.server.SetError("") }
+	}
+}
+
+func TestShortOutageCostsNothing(t *testing.T) {
+	for name, begin := range trouble {
+		t.Run(name, func(t *testing.T) {
+			for part := range 12 { // the moments of a renewal period
+				inBubble(t, func(t *testing.T, w *world) {
+					err := w.lock(lease).Do(t.Context(), func(ctx context.Context) error {
+						time.Sleep(lease + time.Duration(part)*lease/36)
+						end := begin(w)
+						time.Sleep(lease/3 - time.Millisecond)
+						end()
+						time.Sleep(3 * lease)
+						return context.Cause(ctx)
+					})
+					if err != nil {
+						t.Errorf("part %d: Do = %v", part, err)
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestTrustEndsBeforeTheKeyCanExpire(t *testing.T) {
+	for name, begin := range trouble {
+		if name == "no new" {
+			continue // what is connected stays so
+		}
+		t.Run(name, func(t *testing.T) {
+			for part := range 12 {
+				inBubble(t, func(t *testing.T, w *world) {
+					l := w.lock(lease)
+					var left time.Duration
+					var end func()
+					err := l.Do(t.Context(), func(ctx context.Context) error {
+						time.Sleep(lease + time.Duration(part)*lease/36)
+						start := time.Now()
+						end = begin(w)
+						lost := untilLost(t, ctx)
+						left = w.server.TTL("k")
+						between(t, "lost after", lost.Sub(start), lease/2, lease)
+						if l.Fence() != 0 {
+							t.Error("Fence is not 0 after the loss")
+						}
+						return nil
+					})
+					if !errors.Is(err, setlock.ErrLost) {
+						t.Errorf("part %d: Do = %v, want ErrLost", part, err)
+					}
+					// The window of the last renewal that counted; more if a later one did
+					// reach the server and its reply did not come.
+					if left < lease/10 {
+						t.Errorf("part %d: %v of the key was left at the loss, want at least %v", part, left, lease/10)
+					}
+					end()
+				})
+			}
+		})
+	}
+}
+
+func TestLateRenewalDoesNotCount(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.lock(lease)
+		err := l.Do(t.Context(), func(ctx context.Context) error {
+			time.Sleep(2 * lease)
+			// Replies arrive within the attempt, but ever later than before.
+			w.network.Set(redistest.Faults{HoldReplies: true})
+			lost := untilLost(t, ctx)
+			w.network.Set(redistest.Faults{})
+			synctest.Wait()
+			if l.Fence() != 0 || ctx.Err() == nil {
+				t.Errorf("believed again after %v", lost)
+			}
+			return nil
+		})
+		if !errors.Is(err, setlock.ErrLost) {
+			t.Errorf("Do = %v, want ErrLost", err)
+		}
+	})
+}
+
+func TestLateAcquisitionDoesNotCount(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.lock(lease)
+		w.network.Set(redistest.Faults{Delay: lease * 46 / 100}) // there and back
+		conn := l.Pool.Get()
+		conn.Do("PING") // dials
+		conn.Close()
+		err := l.Do(t.Context(), func(context.Context) error { t.Error("called"); return nil })
+		if err == nil || err == setlock.ErrNotHeld || !strings.Contains(err.Error(), "too late") {
+			t.Errorf("Do = %v, want an error that says that the reply was late", err)
+		}
+		w.network.Set(redistest.Faults{})
+		time.Sleep(lease / 2)
+		if w.server.Exists("k") && w.server.TTL("k") > lease/2 {
+			t.Error("the late acquisition was left behind")
+		}
+	})
+}
+
+func TestLoss(t *testing.T) {
+	for name, test := range map[string]struct {
+		steal func(w *world, thief *setlock.Lock)
+		soon  time.Duration
+		why   string
+	}{
+		"deleted": {
+			func(w *world, _ *setlock.Lock) { w.server.Del("k") }, lease / 3, "not ours",
+		},
+		"deleted and taken, announced": {
+			func(w *world, thief *setlock.Lock) { w.server.Del("k"); mustLock(w.t, thief, time.Minute) }, 0, "not ours",
+		},
+		"taken without a word": {
+			func(w *world, _ *setlock.Lock) { w.server.Set("k", "foreign") }, lease / 3, "not ours",
+		},
+		"another type": {
+			func(w *world, _ *setlock.Lock) { w.server.Del("k"); w.server.Lpush("k", "x") }, lease / 3, "not ours",
+		},
+		"flushed": {
+			func(w *world, _ *setlock.Lock) { w.server.FlushAll() }, lease / 3, "not ours",
+		},
+		"announced only": {
+			func(w *world, _ *setlock.Lock) { w.server.Publish("setlock:k", "nonsense") }, -1, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				l, thief := w.lock(lease), w.direct(lease)
+				err := l.Do(t.Context(), func(ctx context.Context) error {
+					time.Sleep(2 * lease)
+					start := time.Now()
+					test.steal(w, thief)
+					if test.soon < 0 {
+						time.Sleep(2 * lease)
+						return ctx.Err()
+					}
+					between(t, "told after", untilLost(t, ctx).Sub(start), 0, test.soon)
+					return nil
+				})
+				if test.soon < 0 {
+					if err != nil {
+						t.Errorf("Do = %v", err)
+					}
+					return
+				}
+				if !errors.Is(err, setlock.ErrLost) || !strings.Contains(err.Error(), test.why) {
+					t.Errorf("Do = %v, want ErrLost because %q", err, test.why)
+				}
+				if strings.HasPrefix(name, "deleted and") {
+					if h, err := thief.Holder(t.Context()); h.Owner != "direct" || err != nil {
+						t.Errorf("the thief's key was touched: %+v, %v", h, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestLossFoundOnlyAtTheRelease(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		failure := errors.New("failure")
+		err := w.direct(lease).Do(t.Context(), func(ctx context.Context) error {
+			w.server.Del("k")
+			return failure
+		})
+		if !errors.Is(err, setlock.ErrLost) || !errors.Is(err, failure) {
+			t.Errorf("Do = %v, want ErrLost and the function's error", err)
+		}
+	})
+}
+
+func TestLossByOurOwnNewAcquisition(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.direct(lease)
+		err := l.Do(t.Context(), func(ctx context.Context) error {
+			w.server.Del("k")
+			mustLock(t, l, time.Minute)
+			untilLost(t, ctx)
+			return nil
+		})
+		if !errors.Is(err, setlock.ErrLost) {
+			t.Errorf("Do = %v, want ErrLost", err)
+		}
+		if l.Fence() == 0 || w.server.TTL("k") != time.Minute {
+			t.Error("the end of the old term released the new hold")
+		}
+	})
+}
+
+func TestSuspendedMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := redistest.NewEmbedded(t)
+		l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, e.Dial), Lease: lease}
+		fake := clocktest.New()
+		ctx := clock.NewContext(t.Context(), fake)
+		err := l.Do(ctx, func(ctx context.Context) error {
+			fake.Advance(lease / 30)
+			synctest.Wait()
+			fake.Suspend(lease) // the timers did not see it
+			if l.Fence() != 0 {
+				t.Error("Fence believes after a suspension")
+			}
+			fake.Advance(lease / 20)
+			select {
+			case <-ctx.Done():
+			default:
+				t.Error("the context lives a glance after a suspension")
+			}
+			return nil
+		})
+		if !errors.Is(err, setlock.ErrLost) {
+			t.Errorf("Do = %v, want ErrLost", err)
+		}
+	})
+}
+
+func TestCallerLeavesAndWorkGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l, other := w.lock(lease), w.direct(lease)
+		ctx, cancel := context.WithCancel(t.Context())
+		why := errors.New("why")
+		err := l.Do(ctx, func(ctx context.Context) error {
+			cancel()
+			<-ctx.Done()
+			for range 50 { // ten leases of not listening
+				time.Sleep(lease / 5)
+				if _, err := other.Lock(t.Context(), time.Second); err != setlock.ErrNotHeld {
+					t.Fatalf("another's Lock while the work goes on = %v", err)
+				}
+				if l.Fence() == 0 {
+					t.Fatal("Fence = 0 while the work goes on")
+				}
+			}
+			return why
+		})
+		if err != why {
+			t.Errorf("Do = %v, want the function's error alone", err)
+		}
+		mustLock(t, other, time.Second)
+	})
+}
+
+func TestPanicAndGoexitReleaseAndGoOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.direct(lease)
+		func() {
+			defer func() {
+				if r := recover(); r != "why" {
+					t.Errorf("recovered %v, want why", r)
+				}
+			}()
+			l.Do(t.Context(), func(context.Context) error { panic("why") })
+		}()
+		if w.server.Exists("k") {
+			t.Error("the key exists after a panic")
+		}
+		done := make(chan bool)
+		go func() {
+			returned := false
+			defer func() { done <- returned }()
+			l.Do(t.Context(), func(context.Context) error { runtime.Goexit(); return nil })
+			returned = true
+		}()
+		if <-done {
+			t.Error("Do swallowed a Goexit")
+		}
+		if w.server.Exists("k") {
+			t.Error("the key exists after a Goexit")
+		}
+	})
+}
+
+func TestUnlockEndsTheWorkFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.direct(lease)
+		err := l.Do(t.Context(), func(ctx context.Context) error {
+			ended := make(chan bool, 1)
+			context.AfterFunc(ctx, func() { ended <- true })
+			redistest.Do(t, w.server.Dial, "PING")
+			w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, _ ...string) bool {
+				if strings.HasPrefix(cmd, "EVAL") && ctx.Err() == nil {
+					t.Error("released before the context of the work ended")
+				}
+				return false
+			})
+			if err := l.Unlock(t.Context()); err != nil {
+				t.Errorf("Unlock: %v", err)
+			}
+			if w.server.Exists("k") {
+				t.Error("the key exists after Unlock")
+			}
+			untilLost(t, ctx)
+			return nil
+		})
+		if !errors.Is(err, setlock.ErrLost) || !strings.Contains(err.Error(), "Unlock") {
+			t.Errorf("Do = %v, want ErrLost that names Unlock", err)
+		}
+	})
+}
+
+func TestReleaseComesAfterTheWork(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.direct(lease)
+		var working atomic.Bool
+		redistest.Do(t, w.server.Dial, "PING")
+		w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
+			if strings.HasPrefix(cmd, "EVAL") && len(args) == 5 && working.Load() {
+				t.Error("a release while the work goes on")
+			}
+			return false
+		})
+		for _, end := range []func(){func() {}, func() { w.server.Del("k") }} {
+			ctx, cancel := context.WithCancel(t.Context())
+			l.Do(ctx, func(ctx context.Context) error {
+				working.Store(true)
+				defer working.Store(false)
+				time.Sleep(lease)
+				cancel()
+				end()
+				time.Sleep(lease)
+				return nil
+			})
+		}
+	})
+}
+
+func TestTimesUnderDo(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.direct(lease)
+		err := l.Do(t.Context(), func(ctx context.Context) error {
+			if err := l.Renew(ctx, time.Second); err != nil {
+				t.Errorf("Renew: %v", err)
+			}
+			if got := w.server.TTL("k"); got != lease {
+				t.Errorf("the key lives %v after a Renew of 1s, want %v", got, lease)
+			}
+			if err := l.Extend(ctx, time.Hour); err != nil {
+				t.Errorf("Extend: %v", err)
+			}
+			if got := w.server.TTL("k"); got != lease+time.Hour {
+				t.Errorf("the key lives %v after an Extend of 1h, want %v", got, lease+time.Hour)
+			}
+			time.Sleep(lease / 3)
+			if got := w.server.TTL("k"); got > lease {
+				t.Errorf("the key lives %v after a renewal, want %v at most", got, lease)
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("Do: %v", err)
+		}
+	})
+}
+
+// An exhausted pool, a stuck or slow Dial, a closed pool: what a Pool can do to us.
+
+func TestExhaustedPoolCostsNothing(t *testing.T) {
+	for name, wait := range map[string]bool{"waits": true, "refuses": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				l := w.lock(lease)
+				l.Pool.MaxActive, l.Pool.MaxIdle, l.Pool.Wait = 1, 1, wait
+				err := l.Do(t.Context(), func(ctx context.Context) error {
+					conn := l.Pool.Get()
+					defer conn.Close()
+					time.Sleep(10 * lease)
+					return ctx.Err()
+				})
+				if err != nil {
+					t.Errorf("Do: %v", err)
+				}
+				if w.server.Exists("k") {
+					t.Error("not released")
+				}
+			})
+		})
+	}
+}
+
+func TestPoolOfOneConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.lock(lease)
+		l.Pool.MaxActive, l.Pool.MaxIdle, l.Pool.Wait = 1, 1, true
+		ctx, cancel := context.WithCancel(t.Context())
+		watch := l.Watch(ctx)
+		<-watch
+		err := l.Do(t.Context(), func(ctx context.Context) error {
+			time.Sleep(5 * lease)
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("Do: %v", err)
+		}
+		cancel()
+		for range watch {
+		}
+	})
+}
+
+func TestStuckDial(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		stuck := make(chan struct{})
+		var block atomic.Bool
+		l := w.lock(lease)
+		dial := l.Pool.DialContext
+		l.Pool.DialContext = nil
+		l.Pool.Dial = func() (redis.Conn, error) {
+			if block.Load() {
+				<-stuck
+			}
+			return dial(context.Background())
+		}
+		var returned time.Time
+		err := l.Do(t.Context(), func(ctx context.Context) error {
+			time.Sleep(2 * lease)
+			start := time.Now()
+			block.Store(true)
+			w.network.Reset()
+			between(t, "lost after", untilLost(t, ctx).Sub(start), lease/2, lease*9/10)
+			returned = time.Now()
+			return nil
+		})
+		if !errors.Is(err, setlock.ErrLost) {
+			t.Errorf("Do = %v, want ErrLost", err)
+		}
+		between(t, "Do returned after its function by", time.Since(returned), 0, lease/6+20*time.Millisecond)
+
+		for _, d := range []time.Duration{0, 300 * time.Millisecond} {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			start := time.Now()
+			if _, err := l.Lock(ctx, time.Second); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Lock = %v, want a timeout", err)
+			}
+			between(t, "Lock returned after", time.Since(start), d, d)
+			cancel()
+		}
+		commands := w.server.CommandCount()
+		close(stuck)
+		synctest.Wait()
+		if got := w.server.CommandCount(); got != commands {
+			t.Errorf("helpers that nobody waits for sent %d commands", got-commands)
+		}
+	})
+}
+
+func TestClosedPool(t *testing.T) {
+	for name, wait := range map[string]bool{"waits": true, "refuses": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				l := w.lock(lease)
+				l.Pool.MaxActive, l.Pool.Wait = 4, wait
+				err := l.Do(t.Context(), func(ctx context.Context) error {
+					time.Sleep(lease)
+					l.Pool.Close()
+					time.Sleep(5 * lease)
+					return ctx.Err()
+				})
+				// Renewals and the release do without the pool.
+				if err != nil {
+					t.Errorf("Do: %v", err)
+				}
+				for range 100 {
+					ctx, cancel := context.WithCancel(t.Context())
+					go cancel()
+					if _, err := l.Lock(ctx, time.Second); err == nil {
+						t.Error("Lock on a closed pool succeeds")
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestDialThatPanicsGoesOn(t *testing.T) {
+	l := &setlock.Lock{Key: "k", Pool: &redis.Pool{Wait: true, MaxActive: 1, Dial: func() (redis.Conn, error) { panic("why") }}}
+	defer func() {
+		if r := recover(); r != "why" {
+			t.Errorf("recovered %v, want why", r)
+		}
+	}()
+	l.Lock(context.Background(), time.Second)
+}

@@ -1,0 +1,326 @@
+package setlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/seam"
+)
+
+// A call is one script to run: one round trip, or two when the server does
+// not know the script yet.
+type call struct {
+	script *redis.Script
+	args   []any // keys and arguments
+
+	// replicas must confirm what the script wrote, within wait.
+	replicas int
+	wait     time.Duration
+
+	// undo, of an acquisition, are the arguments of the release that takes it
+	// back; undone is called when that is known to have happened.
+	undo   []any
+	undone func()
+}
+
+// A result is what became of a call.
+type result struct {
+	reply any
+	sent  time.Time // before the request went out; zero: it never did
+	ran   bool      // the script ran, or may yet run
+	err   error     // why there is no reply, or one that does not count
+}
+
+type phase int
+
+const (
+	dialling phase = iota // waiting for a connection: nothing was sent
+	writing
+	reading
+	over // the connection is not used any more
+)
+
+// An exchange is a call on its way. The connection belongs to run, which may
+// be blocked in the pool, in somebody's Dial or in the network; the caller
+// leaves when its context ends, and takes the connection away.
+type exchange struct {
+	pool  *redis.Pool
+	clock clock.Clock
+	call  call
+
+	conn   redis.Conn    // set by run before it leaves the phase dialling
+	result result        // set by run before done is closed
+	done   chan struct{} // closed when run has given the connection back
+	talked chan struct{} // closed when run has stopped using the connection
+
+	mu    sync.Mutex // guards what follows
+	phase phase
+	left  bool           // the caller has gone
+	piped bool           // abandon sends the undo behind the acquisition
+	sent  time.Time      // as in result
+	cut   sync.WaitGroup // what abandon started
+}
+
+var errLeft = errors.New("the caller has left")
+
+// exchange runs c on a connection of pool. It blocks until Redis has answered
+// or ctx has ended; then, if the pool is still dialling, at once, and otherwise
+// after at most joinFor. A helper that is stuck in the pool's Dial ends when
+// that does and sends nothing; one that undoes an acquisition ends within
+// undoFor on this connection, or twice that with another one.
+func (c call) exchange(ctx context.Context, pool *redis.Pool) result {
+	if ctx.Err() != nil {
+		return result{err: context.Cause(ctx)}
+	}
+	x := &exchange{pool: pool, clock: clock.FromContext(ctx), call: c}
+	if ctx.Done() == nil {
+		x.run(ctx)
+		seam.Observe(ctx, x.clock.Now(), x.result.err)
+		return x.result
+	}
+	x.done, x.talked = make(chan struct{}), make(chan struct{})
+	go x.run(ctx) // joined below, except as the comment above says
+	var r result
+	select {
+	case <-x.done:
+		r = x.result
+	case <-ctx.Done():
+		r = x.leave(context.Cause(ctx))
+	}
+	if r.err == nil || ctx.Err() == nil || errors.Is(r.err, context.DeadlineExceeded) {
+		seam.Observe(ctx, x.clock.Now(), r.err)
+	}
+	return r
+}
+
+// leave takes the connection away from run and returns what is known by then;
+// cause is why the caller leaves.
+func (x *exchange) leave(cause error) result {
+	x.mu.Lock()
+	x.left = true
+	phase := x.phase
+	x.piped = phase == reading && x.call.undo != nil
+	if phase == writing || phase == reading {
+		x.cut.Add(1)
+		go x.abandon() // joined by run
+	}
+	x.mu.Unlock()
+	if phase == dialling {
+		return result{err: cause}
+	}
+	timer := x.clock.NewTimer(joinFor)
+	defer timer.Stop()
+	select {
+	case <-x.done:
+		r := x.result
+		if r.err != nil && !refused(r.err) {
+			r.err = cause
+		}
+		return r
+	case <-timer.C():
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return result{sent: x.sent, ran: true, err: cause}
+	}
+}
+
+// abandon ends what run is blocked in. An acquisition on its way is undone on
+// the same connection, where nothing can come between the two, even on a server
+// that is paused and runs both later.
+func (x *exchange) abandon() {
+	defer x.cut.Done()
+	if !x.piped {
+		interrupt(x.conn)
+		return
+	}
+	x.cut.Add(1)
+	timer := x.clock.AfterFunc(undoFor, func() {
+		defer x.cut.Done()
+		interrupt(x.conn)
+	})
+	// An error here has broken the connection, and run sees it.
+	if releaseScript.Send(x.conn, x.call.undo...) == nil {
+		x.conn.Flush()
+	}
+	<-x.talked
+	if timer.Stop() {
+		x.cut.Done()
+	}
+}
+
+// run gets a connection, talks, and gives the connection back.
+func (x *exchange) run(ctx context.Context) {
+	if x.done != nil {
+		defer close(x.done)
+	}
+	conn, err := connect(ctx, x.pool)
+	if err != nil {
+		x.result.err = err
+		return
+	}
+	x.conn = conn
+	r := &x.result
+	r.reply, r.err = x.talk()
+
+	x.mu.Lock()
+	x.phase = over
+	r.sent = x.sent
+	piped := x.piped
+	x.mu.Unlock()
+	if piped {
+		r.err = errLeft
+		if _, err := conn.Receive(); err == nil { // the reply to the undo
+			r.ran = false
+		}
+	}
+	if x.talked != nil {
+		close(x.talked)
+	}
+	x.cut.Wait()
+	if refusedWith(r.err, "READONLY") {
+		interrupt(conn) // a replica by now: the pool shall dial anew
+	}
+	conn.Close()
+	if x.call.undo == nil || r.err == nil {
+		return
+	}
+	if r.ran {
+		r.ran = !x.takeBack(ctx)
+	}
+	if !r.ran {
+		x.call.undone()
+	}
+}
+
+// talk runs the script and waits for the replicas.
+func (x *exchange) talk() (any, error) {
+	r := &x.result
+	reply, err := x.round(x.call.script.SendHash, x.call.args)
+	if refusedWith(err, "NOSCRIPT") {
+		reply, err = x.round(x.call.script.Send, x.call.args)
+	}
+	r.ran = err != errLeft && !refused(err)
+	if err != nil || x.call.replicas == 0 || !wrote(reply) {
+		return reply, err
+	}
+	err = x.confirm()
+	if err != nil && x.call.undo != nil {
+		if _, err := x.round(releaseScript.Send, x.call.undo); err == nil {
+			r.ran = false
+		}
+	}
+	return reply, err
+}
+
+// confirm waits for the replicas to have what the script wrote, see
+// https://redis.io/docs/latest/commands/wait/.
+func (x *exchange) confirm() error {
+	send := func(conn redis.Conn, args ...any) error { return conn.Send("WAIT", args...) }
+	reply, err := x.round(send, []any{x.call.replicas, milliseconds(x.call.wait)})
+	if err != nil {
+		return fmt.Errorf("waiting for replicas: %w", err)
+	}
+	n, err := intReply(reply)
+	if err != nil {
+		return fmt.Errorf("waiting for replicas: %w", err)
+	}
+	if n < int64(x.call.replicas) {
+		return fmt.Errorf("confirmed by %d of %d replicas", n, x.call.replicas)
+	}
+	return nil
+}
+
+// wrote reports whether reply, of any of the scripts, says that it changed the
+// lock.
+func wrote(reply any) bool {
+	if values, ok := reply.([]any); ok {
+		return len(values) > 0 && values[0] == int64(replyAcquired)
+	}
+	return reply != int64(replyNotMine)
+}
+
+// takeBack undoes, on a new connection, an acquisition whose own one broke. It
+// reports whether there was something to undo: if not, the acquisition may
+// come yet.
+func (x *exchange) takeBack(ctx context.Context) bool {
+	ctx, cancel := clock.WithTimeout(context.WithoutCancel(ctx), undoFor)
+	defer cancel()
+	r := call{script: releaseScript, args: x.call.undo}.exchange(ctx, x.pool)
+	return r.err == nil && r.reply == int64(1)
+}
+
+// round sends one command and receives its reply.
+func (x *exchange) round(send func(redis.Conn, ...any) error, args []any) (any, error) {
+	if !x.enter(writing) {
+		return nil, errLeft
+	}
+	if err := send(x.conn, args...); err != nil {
+		return nil, err
+	}
+	if err := x.conn.Flush(); err != nil {
+		return nil, err
+	}
+	x.enter(reading)
+	return x.conn.Receive()
+}
+
+// enter notes what run does next. It returns false when the caller has left.
+func (x *exchange) enter(p phase) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.left {
+		return false
+	}
+	if x.phase == dialling {
+		x.sent = x.clock.Now()
+	}
+	x.phase = p
+	return true
+}
+
+// connect gets a connection of pool.
+func connect(ctx context.Context, pool *redis.Pool) (conn redis.Conn, err error) {
+	// A redigo pool (v1.9.3) with Wait and MaxActive that was closed panics when
+	// its GetContext meets a context that has ended. That is a closed pool
+	// and nothing else; any other panic goes on.
+	defer func() {
+		if !pool.Wait || pool.MaxActive <= 0 || ctx.Err() == nil {
+			return
+		}
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			if r.Error() != "send on closed channel" {
+				panic(r)
+			}
+			err = errPoolClosed
+		default:
+			panic(r)
+		}
+	}()
+	return pool.GetContext(ctx)
+}
+
+var errPoolClosed = errors.New("the pool is closed")
+
+// interrupt breaks conn, so that a goroutine that is blocked in it comes back
+// with an error, and so that its pool does not keep it. Unlike Close, it may be
+// called while another goroutine uses conn. redigo closes a connection that is
+// to receive by a deadline that has passed.
+func interrupt(conn redis.Conn) {
+	if c, ok := conn.(redis.ConnWithContext); ok {
+		c.ReceiveContext(pastDeadline{context.Background()})
+	}
+}
+
+// pastDeadline is a context whose deadline has passed.
+type pastDeadline struct{ context.Context }
+
+func (pastDeadline) Deadline() (time.Time, bool) { return time.Unix(0, 0), true }

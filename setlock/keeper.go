@@ -1,0 +1,93 @@
+package setlock
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/clock"
+)
+
+// keep renews the lock until the term is lost or over.
+//
+// The first renewal comes early, together with the subscription to what is
+// announced, for that tells nothing of the time before it. The second comes
+// after a random part of a third of the lease, so that terms that began together
+// do not renew together. From then on, each is sent a third of the lease after
+// the one before.
+func (t *term) keep() {
+	defer close(t.kept)
+	l := t.lock
+	timer := t.clock.NewTimer(t.lease.settle())
+	defer timer.Stop()
+	var (
+		announced *subscription
+		signal    <-chan struct{}
+		pool      = l.Pool // where the next renewal gets its connection
+		spread    = true   // the next pause is a random one
+	)
+	for {
+		select {
+		case <-t.background.Done():
+			return
+		case <-signal:
+			if news, look, up := announced.take(); !up || !look && !t.contradicts(news) {
+				continue
+			}
+		case <-timer.C():
+		}
+		if announced == nil {
+			announced = t.hub.subscribe(t.background, l.Pool, channelOf(l.Key))
+			defer announced.close()
+			signal = announced.signal
+		}
+		sent := t.clock.Now()
+		if !t.renew(pool) {
+			pool = t.hub.spare
+			timer.Reset(t.lease.retry())
+			continue
+		}
+		if pool != l.Pool {
+			pool, spread = l.Pool, true
+		}
+		pause := t.lease.renewEvery()
+		if spread {
+			spread = false
+			pause = time.Duration(rand.Int64N(int64(pause)) + 1)
+		}
+		timer.Reset(pause - clock.Elapsed(sent, t.clock.Now()))
+	}
+}
+
+// renew makes one attempt to renew the lock, on a connection of pool. It
+// reports whether that counts; the term may be lost if not.
+func (t *term) renew(pool *redis.Pool) bool {
+	ctx, cancel := clock.WithTimeout(t.background, min(t.lease.attempt(), t.left()))
+	defer cancel()
+	r := t.lock.timeCall(t.hold, renewScript, time.Duration(t.lease)).exchange(ctx, pool)
+	err := r.err
+	if err == nil {
+		var n int64
+		if n, err = intReply(r.reply); err == nil && n == replyNotMine {
+			err = errTaken
+		}
+	}
+	switch {
+	case err == errTaken || refusedWith(err, "WRONGTYPE"):
+		t.lock.taken(t.hold)
+		return false
+	case err == nil && !t.renewed(r.sent):
+		err = errLate
+	}
+	if err != nil {
+		t.renewalFailed(err)
+	}
+	return err == nil
+}
+
+// contradicts reports whether an announcement tells of anything but this hold.
+func (t *term) contradicts(news []byte) bool {
+	a, ok := parseAnnouncement(string(news))
+	return len(news) > 0 && !(ok && a.acquired && a.value == t.hold.value)
+}

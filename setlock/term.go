@@ -1,0 +1,234 @@
+package setlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"example.com/setlock/internal/clock"
+)
+
+// A term is the time in which a Do holds the lock. It is lost at most once,
+// and over at most once.
+type term struct {
+	lock   *Lock
+	lease  lease
+	clock  clock.Clock
+	hold   *hold // set before start returns
+	ctx    context.Context
+	cancel context.CancelCauseFunc // of ctx
+
+	hub *hub
+
+	// The keeper runs in background until stop, and closes kept.
+	background context.Context
+	stop       context.CancelFunc
+	kept       chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	window window
+	guard  clock.Timer    // runs checkTrust
+	guards sync.WaitGroup // checkTrust, when it is to run or runs
+	failed error          // why the last renewal failed
+	lost   *lostError
+	over   bool
+}
+
+// A lostError says why a term was lost.
+type lostError struct {
+	key    string
+	reason error
+}
+
+func (e *lostError) Error() string { return fmt.Sprintf("%v: %q: %v", ErrLost, e.key, e.reason) }
+
+func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
+
+// newTerm returns a term that is neither lost nor trusted yet.
+func newTerm(ctx context.Context, l *Lock) *term {
+	t := &term{lock: l, lease: l.lease(), clock: clock.FromContext(ctx), kept: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(ctx, termKey{}, t))
+	t.background, t.stop = context.WithCancel(context.WithoutCancel(ctx))
+	return t
+}
+
+// start begins the term with what was acquired.
+func (t *term) start(h *hold) {
+	t.hub = openHub(t.lock.Pool)
+	t.mu.Lock()
+	t.hold = h
+	t.window = window{trust: t.lease.trust(), sent: h.sent}
+	t.guards.Add(1)
+	t.guard = t.clock.AfterFunc(t.glance(t.window.left(t.clock.Now())), t.checkTrust)
+	ended := t.window.left(t.clock.Now()) <= 0
+	t.mu.Unlock()
+	if ended {
+		t.lose(errLate)
+	}
+	go t.keep() // joined by end
+}
+
+// glance is how long the guard sleeps when left is left of the trust.
+func (t *term) glance(left time.Duration) time.Duration {
+	return min(max(left, 0), t.lease.glance())
+}
+
+// checkTrust ends the trust when its time has come. It depends on no network.
+func (t *term) checkTrust() {
+	defer t.guards.Done()
+	t.mu.Lock()
+	if t.over || t.lost != nil {
+		t.mu.Unlock()
+		return
+	}
+	left := t.window.left(t.clock.Now())
+	if left > 0 {
+		t.guards.Add(1)
+		t.guard.Reset(t.glance(left))
+		t.mu.Unlock()
+		return
+	}
+	t.mu.Unlock()
+	t.lose(t.untrusted())
+}
+
+// untrusted is the reason of a loss by time.
+func (t *term) untrusted() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failed != nil {
+		return fmt.Errorf("%w: %w", errUntrusted, t.failed)
+	}
+	return errUntrusted
+}
+
+// lose ends the context of f, unless the term is over or lost already.
+func (t *term) lose(reason error) {
+	t.mu.Lock()
+	if t.over || t.lost != nil {
+		t.mu.Unlock()
+		return
+	}
+	lost := &lostError{t.lock.Key, reason}
+	t.lost = lost
+	t.mu.Unlock()
+	t.cancel(lost)
+	t.stop()
+}
+
+// lostBecause returns why the term was lost, or nil.
+func (t *term) lostBecause() *lostError {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost
+}
+
+// trustedFence is the fence while the term may be believed.
+func (t *term) trustedFence() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hold == nil || t.over || t.lost != nil || t.window.left(t.clock.Now()) <= 0 {
+		return 0
+	}
+	return t.hold.fence
+}
+
+// left returns how much of the trust is left.
+func (t *term) left() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.window.left(t.clock.Now())
+}
+
+// renewed notes a renewal that was sent at sent and answered now. It reports
+// whether that counts.
+func (t *term) renewed(sent time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next, ok := t.window.renewed(sent, t.clock.Now())
+	t.window = next
+	if ok {
+		t.failed = nil
+	}
+	return ok
+}
+
+// renewalFailed notes why, for whoever asks why the lock was lost. Of a
+// failure and the end of the time for the next attempt, the failure tells more.
+func (t *term) renewalFailed(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failed == nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.failed = err
+	}
+}
+
+// end ends the term after f has returned err, or panicked. The order is the
+// promise: the context of f ends, nothing renews any more, the lock is
+// released.
+func (t *term) end(err error) error {
+	if t.left() <= 0 {
+		t.lose(t.untrusted())
+	}
+	t.mu.Lock()
+	t.over = true
+	if t.guard.Stop() {
+		t.guards.Done()
+	}
+	t.mu.Unlock()
+	t.cancel(context.Canceled)
+	t.guards.Wait()
+	t.stop()
+	<-t.kept
+	t.release()
+	closeHub(t.lock.Pool)
+	lost := t.lostBecause()
+	switch {
+	case lost == nil || errors.Is(err, lost):
+		return err
+	case err == nil:
+		return lost
+	}
+	return errors.Join(err, lost)
+}
+
+// release gives the lock back unless it is known to be another's: by two
+// tries, the second on a connection of its own.
+func (t *term) release() {
+	l, h := t.lock, t.hold
+	l.mu.Lock()
+	ours := l.held == h
+	l.drop(h)
+	if ours {
+		// Until we know better it may stand: the next acquisition adopts it.
+		until := t.clock.Now().Add(time.Duration(t.lease) + unsureFor)
+		l.unsure = append(l.unsure, attempt{value: h.value, until: until})
+	}
+	l.mu.Unlock()
+	if !ours {
+		return
+	}
+	values := []string{h.value}
+	ctx := context.WithoutCancel(t.background)
+	try, cancel := clock.WithTimeout(ctx, t.lease.release())
+	r := l.release(try, l.Pool, values)
+	cancel()
+	if r.err != nil {
+		try, cancel := clock.WithTimeout(ctx, t.lease.release())
+		r = l.release(try, t.hub.spare, values)
+		cancel()
+	}
+	if r.err != nil {
+		return
+	}
+	l.settle(h.value)
+	if r.reply == int64(replyNotMine) {
+		t.mu.Lock()
+		if t.lost == nil {
+			t.lost = &lostError{l.Key, errTaken}
+		}
+		t.mu.Unlock()
+	}
+}

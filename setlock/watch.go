@@ -1,0 +1,118 @@
+package setlock
+
+import (
+	"context"
+	"time"
+
+	"example.com/setlock/internal/clock"
+)
+
+// expiryGrace is how long after its expiry a key is looked at: Redis counts
+// whole milliseconds.
+const expiryGrace = time.Millisecond
+
+// Watch reports who holds the lock: the present Holder first, the zero Holder for
+// nobody, and then every change. A hold that is renewed is no change. The newest
+// wins: a reader that is slow misses what has passed, and never receives what is
+// not the latest that is known.
+//
+// Acquisitions and releases are announced by Redis as they happen. A holder that
+// dies is noticed when its remaining time has run out, within milliseconds. While
+// announcements do not arrive, because the user has no right to subscribe or the
+// connection is down, Watch polls ten to twenty times per Lease; when they do
+// again, it looks before it trusts silence. When Redis cannot be asked, the last
+// Holder stands, and Watch tries again until it can.
+//
+// The channel is closed when ctx ends, or at once if the Lock has no Key or Pool
+// or a field out of range. All watches on one Pool share one connection, dialled
+// outside the limits of the Pool and closed with the last watch.
+func (l *Lock) Watch(ctx context.Context) <-chan Holder {
+	out := make(chan Holder)
+	if l.check("watch") != nil {
+		close(out)
+		return out
+	}
+	go l.watch(ctx, out) // ends with ctx, and says so by closing out
+	return out
+}
+
+func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
+	defer close(out)
+	now := clock.FromContext(ctx)
+	hub := openHub(l.Pool)
+	defer closeHub(l.Pool)
+	announced := hub.subscribe(ctx, l.Pool, channelOf(l.Key))
+	defer announced.close()
+
+	var (
+		lease   = l.lease()
+		seen    sighting
+		known   bool          // seen is set
+		pending chan<- Holder // out while seen is to be delivered
+		up      bool          // announcements arrive
+		pause   = newBackOff(time.Duration(lease))
+		timer   = now.NewTimer(0)
+	)
+	defer timer.Stop()
+	see := func(s sighting) {
+		if !known || s.value != seen.value || s.holder.Fence != seen.holder.Fence {
+			pending = out
+		}
+		seen, known = s, true
+	}
+	for {
+		look := false
+		select {
+		case <-ctx.Done():
+			return
+		case pending <- seen.holder:
+			pending = nil
+			continue
+		case <-announced.signal:
+			var news []byte
+			news, look, up = announced.take()
+			if a, ok := parseAnnouncement(string(news)); ok && known && !look {
+				s, follows := seen.follows(a, now.Now())
+				see(s)
+				look = !follows
+			} else {
+				look = look || len(news) > 0
+			}
+		case <-timer.C():
+			look = true
+		}
+		if look {
+			attempt, cancel := clock.WithTimeout(ctx, lease.attempt())
+			s, err := l.look(attempt)
+			cancel()
+			if err != nil {
+				timer.Reset(pause.NextBackOff())
+				continue
+			}
+			pause.Reset()
+			if known && up && s.fence != seen.fence {
+				announced.doubt() // nobody told us
+			}
+			see(s)
+		}
+		timer.Reset(l.lookAgain(seen, up, now.Now()))
+	}
+}
+
+// lookAgain returns when to look at the lock without being told to: when the
+// holder's time has run out; now and then if there is none, or if nothing is
+// announced.
+func (l *Lock) lookAgain(s sighting, up bool, now time.Time) time.Duration {
+	lease := l.lease()
+	pause := time.Duration(lease)
+	if !up {
+		pause = lease.poll()
+	}
+	switch {
+	case s.holder.Nobody() || s.holder.Remaining < 0:
+		return pause
+	case up:
+		return s.until.Add(expiryGrace).Sub(now)
+	}
+	return min(pause, s.until.Add(expiryGrace).Sub(now))
+}
