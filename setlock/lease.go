@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/seam"
 )
 
 const (
 	// defaultLease is the Lease of a Lock that names none.
-	defaultLease = 15 * time.Second
+	defaultLease = seam.DefaultLease
 	// minLease is the shortest Lease: below it, the pauses of a garbage
 	// collector or of a busy machine would end terms.
 	minLease = 100 * time.Millisecond

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// DefaultLease is the Lease of a Lock that names none.
+const DefaultLease = 15 * time.Second
+
 // ErrMisuse marks an error of package setlock that no retry mends: a Lock
 // without a Key or a Pool, a Lease or a Replicas out of range.
 var ErrMisuse = errors.New("misuse")
