@@ -1,0 +1,146 @@
+package setlock_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+// The rights that the README lists, for the key k.
+var rights = strings.Fields("resetkeys ~k ~{k}:fence resetchannels &setlock:k -@all " +
+	"+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +unsubscribe +ping +wait")
+
+// as dials the server as a user with some rights.
+func as(t *testing.T, s *redistest.Server, rights []string) redistest.Dialer {
+	args := []any{"SETUSER", "app", "reset", "on", ">secret"}
+	for _, right := range rights {
+		args = append(args, right)
+	}
+	redistest.Do(t, s.Dial, "ACL", args...)
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := s.Dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := redis.NewConn(conn, time.Second, time.Second).Do("AUTH", "app", "secret"); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn.SetDeadline(time.Time{})
+		return conn, nil
+	}
+}
+
+// everything makes every call, and returns the errors by operation.
+func everything(t *testing.T, dial redistest.Dialer) map[string]error {
+	ctx := t.Context()
+	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, dial), Lease: 300 * time.Millisecond}
+	failed := make(map[string]error)
+	try := func(op string, err error) {
+		if err != nil {
+			failed[op] = err
+		}
+	}
+	_, err := l.Lock(ctx, time.Minute)
+	try("lock", err)
+	if err == nil {
+		try("extend", l.Extend(ctx, time.Minute))
+		try("renew", l.Renew(ctx, time.Minute))
+	}
+	_, err = l.Holder(ctx)
+	try("holder", err)
+	if l.Fence() != 0 {
+		try("unlock", l.Unlock(ctx))
+	}
+	if len(failed) == 0 {
+		try("do", l.Do(ctx, func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(400 * time.Millisecond):
+			}
+			return context.Cause(ctx)
+		}))
+	}
+	return failed
+}
+
+func TestRights(t *testing.T) {
+	s := redistest.NewServer(t)
+	if failed := everything(t, as(t, s, rights)); len(failed) != 0 {
+		t.Errorf("with the rights of the README: %v", failed)
+	}
+	soft := []string{"+publish", "+subscribe", "+unsubscribe", "+ping", "&setlock:k", "+wait"}
+	for i, right := range rights {
+		if !strings.ContainsAny(right[:1], "~+&") {
+			continue
+		}
+		failed := everything(t, as(t, s, slices.Delete(slices.Clone(rights), i, i+1)))
+		if slices.Contains(soft, right) {
+			if len(failed) != 0 {
+				t.Errorf("without %s: %v, want speed to be lost and nothing else", right, failed)
+			}
+			continue
+		}
+		for op, err := range failed {
+			var answer redis.Error
+			says := slices.ContainsFunc([]string{"NOPERM", "o permissions", "can't run this command"},
+				func(s string) bool { return strings.Contains(err.Error(), s) })
+			if !errors.As(err, &answer) || !says || !strings.Contains(err.Error(), `"k"`) {
+				t.Errorf("without %s: %s = %v, want one that says so", right, op, err)
+			}
+		}
+		if len(failed) == 0 && right != "+eval" { // the scripts are loaded by now
+			t.Errorf("without %s everything works: the README asks for too much", right)
+		}
+		redistest.Do(t, s.Dial, "DEL", "k")
+	}
+}
+
+// Without the right to PUBLISH or to SUBSCRIBE a watch still sees everything.
+func TestWatchWithoutRights(t *testing.T) {
+	for _, right := range []string{"+publish", "+subscribe", "&setlock:k"} {
+		s := redistest.NewServer(t)
+		fewer := slices.DeleteFunc(slices.Clone(rights), func(r string) bool { return r == right })
+		a, b := pair(t, as(t, s, fewer))
+		a.Lease, b.Lease = time.Second, time.Second
+		c := watch(t, b)
+		receive(t, c, 5*time.Second)
+		mustLock(t, a, time.Minute)
+		if h := receive(t, c, 5*time.Second); h.Owner != "a" {
+			t.Errorf("without %s saw %+v, want a", right, h)
+		}
+	}
+}
+
+func TestMaxMemory(t *testing.T) {
+	s := redistest.NewServer(t)
+	a, b := pair(t, s.Dial)
+	a.Lease = 500 * time.Millisecond
+	err := a.Do(t.Context(), func(ctx context.Context) error {
+		redistest.Do(t, s.Dial, "CONFIG", "SET", "maxmemory", "1mb")
+		c := &setlock.Lock{Key: "other", Pool: b.Pool}
+		if _, err := c.Lock(ctx, time.Minute); err == nil || !strings.Contains(err.Error(), "OOM") {
+			t.Errorf("Lock at maxmemory = %v, want OOM", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(2 * time.Second):
+		}
+		return context.Cause(ctx)
+	})
+	if err != nil {
+		t.Errorf("Do at maxmemory: %v", err)
+	}
+	if got := redistest.Do(t, s.Dial, "EXISTS", "k", "other", "{other}:fence"); got != int64(0) {
+		t.Errorf("%v keys left behind", got)
+	}
+}
