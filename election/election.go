@@ -142,12 +142,12 @@ func (e *Election) Check(tolerance time.Duration) error {
 	now := e.clock.Now()
 	if e.term != nil && !e.term.ended.IsZero() {
 		if late := clock.Elapsed(e.term.ended, now); late >= tolerance {
-			return fmt.Errorf("election: OnElected still runs %v after its context ended: %w", late, context.Cause(e.term.ctx))
+			return fmt.Errorf("election: OnElected still runs %v after its context ended: %w", late.Round(time.Millisecond), context.Cause(e.term.ctx))
 		}
 	}
 	if e.failure != nil {
 		if silent := clock.Elapsed(e.failing, now); silent >= tolerance {
-			return fmt.Errorf("election: Redis has not answered for %v: %w", silent, e.failure)
+			return fmt.Errorf("election: Redis has not answered for %v: %w", silent.Round(time.Millisecond), e.failure)
 		}
 	}
 	return nil

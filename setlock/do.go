@@ -3,6 +3,8 @@ package setlock
 import (
 	"context"
 	"time"
+
+	"example.com/setlock/internal/clock"
 )
 
 // A DoFunc is work that needs the lock. Its context carries the fencing token, see
@@ -13,7 +15,7 @@ type DoFunc func(ctx context.Context) error
 // Do acquires the lock for Lease, runs f in the calling goroutine while another
 // renews the lock every third of Lease, and releases it. When the lock is held,
 // Do returns [ErrNotHeld] or [ErrAlreadyHeld] without calling f; when it cannot be
-// acquired for another reason, an error that wraps it.
+// acquired within a third of Lease, or for another reason, an error that wraps that.
 //
 // The context of f is derived from ctx. It ends when ctx ends, when f returns, or
 // when the lock is lost: no renewal has succeeded that was sent within the last
@@ -28,7 +30,7 @@ type DoFunc func(ctx context.Context) error
 // Do returns the error of f, joined with an ErrLost if the lock was lost before
 // f returned. If f panics or calls [runtime.Goexit], the lock is released and
 // that goes on. When Do returns, nothing of it is left running, except a
-// helper that is stuck in the Pool's Dial, which ends with that and does
+// helper that is stuck in the Pool's Dial or TestOnBorrow, which ends with that and does
 // nothing any more, and one that undoes an acquisition that ctx interrupted,
 // for no longer than two seconds.
 func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
@@ -65,7 +67,9 @@ type termKey struct{}
 // begin acquires the lock and starts a term.
 func (l *Lock) begin(ctx context.Context, op string) (*term, error) {
 	t := newTerm(ctx, l)
-	h, _, err := l.acquire(ctx, op, time.Duration(t.lease), t)
+	bounded, cancel := clock.WithTimeout(ctx, t.lease.acquire())
+	h, _, err := l.acquire(bounded, op, time.Duration(t.lease), t)
+	cancel()
 	if err != nil {
 		t.cancel(nil)
 		return nil, err

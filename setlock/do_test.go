@@ -81,6 +81,13 @@ func TestFenceFromOtherContext(t *testing.T) {
 
 func TestRenewalSchedule(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		l := w.direct(lease)
+		mustLock(t, l, lease)
+		for _, err := range []error{l.Renew(t.Context(), lease), l.Unlock(t.Context())} { // loads the scripts
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		renewals := w.renewals()
 		start := time.Now()
 		err := w.direct(lease).Do(t.Context(), func(ctx context.Context) error {
@@ -97,15 +104,15 @@ func TestRenewalSchedule(t *testing.T) {
 		if got := times[0].Sub(start); got != lease/20 {
 			t.Errorf("the first renewal came after %v, want %v", got, lease/20)
 		}
-		// The subscription is confirmed, and what was missed is asked for.
+		// The subscription is confirmed, and what was missed before is checked.
 		if got := times[1].Sub(times[0]); got != 0 {
 			t.Errorf("the one for the subscription came %v later, want 0", got)
 		}
 		for i := 2; i < len(times); i++ {
 			gap := times[i].Sub(times[i-1])
-			if i < 3 {
-				between(t, "the spread of the first renewals", gap, 0, lease/3)
-			} else if gap != lease/3 {
+			if i == 2 && (gap <= 0 || gap >= lease/3) {
+				t.Errorf("the second renewal came after %v, want a random part of %v", gap, lease/3)
+			} else if i > 2 && gap != lease/3 {
 				t.Errorf("renewal %d came %v after the one before, want %v", i, gap, lease/3)
 			}
 		}
@@ -230,25 +237,6 @@ func TestLateRenewalDoesNotCount(t *testing.T) {
 		})
 		if !errors.Is(err, setlock.ErrLost) {
 			t.Errorf("Do = %v, want ErrLost", err)
-		}
-	})
-}
-
-func TestLateAcquisitionDoesNotCount(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		l := w.lock(lease)
-		w.network.Set(redistest.Faults{Delay: lease * 46 / 100}) // there and back
-		conn := l.Pool.Get()
-		conn.Do("PING") // dials
-		conn.Close()
-		err := l.Do(t.Context(), func(context.Context) error { t.Error("called"); return nil })
-		if err == nil || err == setlock.ErrNotHeld || !strings.Contains(err.Error(), "too late") {
-			t.Errorf("Do = %v, want an error that says that the reply was late", err)
-		}
-		w.network.Set(redistest.Faults{})
-		time.Sleep(lease / 2)
-		if w.server.Exists("k") && w.server.TTL("k") > lease/2 {
-			t.Error("the late acquisition was left behind")
 		}
 	})
 }

@@ -73,8 +73,9 @@ func refused(err error) bool {
 	return errors.As(err, &answer)
 }
 
-// refusedWith reports whether err is an answer of Redis of the given kind, such as READONLY.
+// refusedWith reports whether err is an answer of Redis of the given kind, such as
+// READONLY. Before Redis 7, a script puts its place in front of some.
 func refusedWith(err error, kind string) bool {
 	var answer redis.Error
-	return errors.As(err, &answer) && strings.HasPrefix(string(answer), kind)
+	return errors.As(err, &answer) && strings.Contains(string(answer), kind+" ")
 }

@@ -62,7 +62,9 @@ type exchange struct {
 
 	mu    sync.Mutex // guards what follows
 	phase phase
-	left  bool           // the caller has gone
+	left  bool           // the caller leaves
+	gone  bool           // it has left without a result
+	ended bool           // run has a result
 	piped bool           // abandon sends the undo behind the acquisition
 	sent  time.Time      // as in result
 	cut   sync.WaitGroup // what abandon started
@@ -91,6 +93,9 @@ func (c call) exchange(ctx context.Context, pool *redis.Pool) result {
 	select {
 	case <-x.done:
 		r = x.result
+		if r.err != nil && !refused(r.err) && ended(ctx, x.clock) {
+			r.err = context.Cause(ctx) // the pool was quicker to see it
+		}
 	case <-ctx.Done():
 		r = x.leave(context.Cause(ctx))
 	}
@@ -98,6 +103,20 @@ func (c call) exchange(ctx context.Context, pool *redis.Pool) result {
 		seam.Observe(ctx, x.clock.Now(), r.err)
 	}
 	return r
+}
+
+// ended reports whether ctx has ended, or is about to: a network looks at its
+// deadline, too.
+func ended(ctx context.Context, c clock.Clock) bool {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !c.Now().Before(deadline) {
+		timer := c.NewTimer(joinFor)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C():
+		}
+	}
+	return ctx.Err() != nil
 }
 
 // leave takes the connection away from run and returns what is known by then;
@@ -119,16 +138,21 @@ func (x *exchange) leave(cause error) result {
 	defer timer.Stop()
 	select {
 	case <-x.done:
-		r := x.result
-		if r.err != nil && !refused(r.err) {
-			r.err = cause
-		}
-		return r
 	case <-timer.C():
 		x.mu.Lock()
-		defer x.mu.Unlock()
-		return result{sent: x.sent, ran: true, err: cause}
+		x.gone = !x.ended
+		r := result{sent: x.sent, ran: true, err: cause}
+		x.mu.Unlock()
+		if x.gone {
+			return r
+		}
+		<-x.done
 	}
+	r := x.result
+	if r.err != nil && !refused(r.err) {
+		r.err = cause
+	}
+	return r
 }
 
 // abandon ends what run is blocked in. An acquisition on its way is undone on
@@ -188,13 +212,21 @@ func (x *exchange) run(ctx context.Context) {
 		interrupt(conn) // a replica by now: the pool shall dial anew
 	}
 	conn.Close()
-	if x.call.undo == nil || r.err == nil {
+	if x.call.undo == nil {
 		return
 	}
-	if r.ran {
+	if r.err != nil && r.ran {
 		r.ran = !x.takeBack(ctx)
 	}
-	if !r.ran {
+	x.mu.Lock()
+	x.ended = true
+	gone := x.gone
+	x.mu.Unlock()
+	ran := r.ran // r is the caller's
+	if gone && r.err == nil {
+		ran = !x.takeBack(ctx) // it has come after all, and nobody knows
+	}
+	if !ran {
 		x.call.undone()
 	}
 }

@@ -14,8 +14,9 @@ import (
 // The first renewal comes early, together with the subscription to what is
 // announced, for that tells nothing of the time before it. The second comes
 // after a random part of a third of the lease, so that terms that began together
-// do not renew together. From then on, each is sent a third of the lease after
-// the one before.
+// do not renew together, and neither do those that have missed Redis together.
+// From then on, each is sent a third of the lease after the one before. What is
+// announced is checked by a renewal besides.
 func (t *term) keep() {
 	defer close(t.kept)
 	l := t.lock
@@ -25,9 +26,11 @@ func (t *term) keep() {
 		announced *subscription
 		signal    <-chan struct{}
 		pool      = l.Pool // where the next renewal gets its connection
-		spread    = true   // the next pause is a random one
+		first     = true   // the first renewal is to come
+		failing   = false  // the last one has failed
 	)
 	for {
+		scheduled := false
 		select {
 		case <-t.background.Done():
 			return
@@ -36,6 +39,7 @@ func (t *term) keep() {
 				continue
 			}
 		case <-timer.C():
+			scheduled = true
 		}
 		if announced == nil {
 			announced = t.hub.subscribe(t.background, l.Pool, channelOf(l.Key))
@@ -44,18 +48,23 @@ func (t *term) keep() {
 		}
 		sent := t.clock.Now()
 		if !t.renew(pool) {
-			pool = t.hub.spare
+			failing = true
+			if pool == l.Pool {
+				pool = t.hub.spare
+			} else {
+				pool = l.Pool
+			}
 			timer.Reset(t.lease.retry())
 			continue
 		}
-		if pool != l.Pool {
-			pool, spread = l.Pool, true
+		if !scheduled && !failing {
+			continue // a check does not change the schedule
 		}
 		pause := t.lease.renewEvery()
-		if spread {
-			spread = false
+		if first || failing {
 			pause = time.Duration(rand.Int64N(int64(pause)) + 1)
 		}
+		pool, first, failing = l.Pool, false, false
 		timer.Reset(pause - clock.Elapsed(sent, t.clock.Now()))
 	}
 }
@@ -75,6 +84,7 @@ func (t *term) renew(pool *redis.Pool) bool {
 	}
 	switch {
 	case err == errTaken || refusedWith(err, "WRONGTYPE"):
+		t.taken()
 		t.lock.taken(t.hold)
 		return false
 	case err == nil && !t.renewed(r.sent):

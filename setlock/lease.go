@@ -39,6 +39,10 @@ func (l lease) trust() time.Duration { return time.Duration(l - l/10) }
 // renewEvery is the time from the request of one renewal to that of the next.
 func (l lease) renewEvery() time.Duration { return time.Duration(l / 3) }
 
+// acquire bounds one try to acquire: a third on the way leaves more than half of
+// the trust.
+func (l lease) acquire() time.Duration { return time.Duration(l / 3) }
+
 // attempt bounds one try to renew, or to look who holds the lock.
 func (l lease) attempt() time.Duration { return time.Duration(l / 6) }
 

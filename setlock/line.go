@@ -27,6 +27,7 @@ const (
 type line struct {
 	hub    *hub
 	pool   *redis.Pool
+	clock  clock.Clock
 	cancel context.CancelFunc
 	done   chan struct{}
 	wake   chan struct{} // one slot: changed or doubted
@@ -35,7 +36,7 @@ type line struct {
 	topics  map[string]*topic   // by channel
 	changed map[string]struct{} // channels whose topic came or went
 	doubted bool                // somebody asks for a check
-	heard   bool                // something came since a timer was last set
+	heard   bool                // something came since this was last asked
 }
 
 // A topic is a channel to which somebody subscribes.
@@ -50,6 +51,7 @@ func newLine(ctx context.Context, h *hub, pool *redis.Pool) *line {
 	n := &line{
 		hub:    h,
 		pool:   pool,
+		clock:  clock.FromContext(ctx),
 		cancel: cancel,
 		done:   make(chan struct{}),
 		wake:   make(chan struct{}, 1),
@@ -66,10 +68,12 @@ func (n *line) run(ctx context.Context) {
 	pause := newBackOff(lineRedial)
 	for ctx.Err() == nil {
 		if conn := n.dial(ctx); conn != nil {
-			if n.talk(ctx, conn) {
+			start := n.clock.Now()
+			n.talk(ctx, conn)
+			n.down()
+			if clock.Elapsed(start, n.clock.Now()) > lineRedial {
 				pause.Reset()
 			}
-			n.down()
 		}
 		sleep(ctx, pause.NextBackOff())
 	}
@@ -109,9 +113,8 @@ func dial(ctx context.Context, pool *redis.Pool) (redis.Conn, error) {
 	return pool.Dial()
 }
 
-// talk subscribes and listens on conn until that breaks or ctx ends. It reports
-// whether anything was heard.
-func (n *line) talk(ctx context.Context, conn redis.Conn) (heard bool) {
+// talk subscribes and listens on conn until that breaks or ctx ends.
+func (n *line) talk(ctx context.Context, conn redis.Conn) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -131,9 +134,10 @@ func (n *line) talk(ctx context.Context, conn redis.Conn) (heard bool) {
 		<-gone
 	}()
 
-	timer := clock.FromContext(ctx).NewTimer(lineQuiet)
+	timer := n.clock.NewTimer(lineQuiet)
 	defer timer.Stop()
 	n.forget()
+	n.doubt() // a connection that takes what it is sent and never answers
 	for pinged := false; ; {
 		channels, doubted := n.due()
 		for channel, command := range channels {
@@ -141,30 +145,30 @@ func (n *line) talk(ctx context.Context, conn redis.Conn) (heard bool) {
 		}
 		if doubted && !pinged {
 			pinged = true
+			n.wasHeard() // what came before is no answer
 			conn.Send("PING")
 			timer.Reset(linePatience)
 		}
 		if conn.Flush() != nil {
-			return heard
+			return
 		}
 		select {
 		case <-n.wake:
 		case <-timer.C():
-			heardNow := n.wasHeard()
-			switch heard = heard || heardNow; {
-			case heardNow:
+			switch heard := n.wasHeard(); {
+			case heard:
 				pinged = false
 				timer.Reset(lineQuiet)
 			case pinged:
-				return heard // no answer
+				return // no answer
 			default:
 				n.forget()
 				n.doubt()
 			}
 		case <-gone:
-			return heard || n.wasHeard()
+			return
 		case <-ctx.Done():
-			return heard
+			return
 		}
 	}
 }

@@ -31,11 +31,14 @@ import (
 type Lock struct {
 	// Key is the Redis key of the lock, a string that exists while somebody
 	// holds it. Required. The fencing tokens stand in a second key:
-	// "{Key}:fence", or "Key:fence" where Key has a Cluster hash tag.
+	// "{Key}:fence", or "Key:fence" where Key has a Cluster hash tag. So "k" and
+	// "{k}" must not both be used.
 	Key string
 
 	// Pool gives the connections. Required. Its Dial should have timeouts, or
-	// better be a DialContext.
+	// better be a DialContext. Connections that do not implement
+	// [redis.ConnWithContext], as redigo's own do, cannot be interrupted: a helper may be
+	// left in one until it answers.
 	Pool *redis.Pool
 
 	// Owner says, to people and to [Lock.Holder], who holds the lock. It does
@@ -59,14 +62,16 @@ type Lock struct {
 
 // A hold is an acquisition that succeeded.
 type hold struct {
-	value string
-	fence int64
-	clock clock.Clock
-	term  *term // the Do that it belongs to, or nil
+	value    string
+	fence    int64
+	clock    clock.Clock
+	acquired time.Time // before the request
+	term     *term     // the Do that it belongs to, or nil
 
 	// Guarded by Lock.mu: the key lives at least until sent + ttl.
-	sent time.Time
-	ttl  time.Duration
+	sent     time.Time
+	ttl      time.Duration
+	unlocked bool // Unlock has set about releasing it
 }
 
 // An attempt is an acquisition whose outcome is unknown.
@@ -124,6 +129,9 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	h, unsure := l.held, l.unsureValues(clock.FromContext(ctx).Now())
+	if h != nil && ctx.Err() == nil {
+		h.unlocked = true
+	}
 	l.mu.Unlock()
 	if h == nil && len(unsure) == 0 {
 		return ErrNotHeld
@@ -148,8 +156,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	if r.reply == int64(replyNotMine) {
 		return ErrNotHeld
 	}
-	l.settle(values...)
-	return nil
+	return nil // of the others, one that is on its way may yet come
 }
 
 // Fence returns the fencing token of this Lock's hold, or 0 when it is not held:
@@ -189,7 +196,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 
 	ttl := milliseconds(d)
 	now := clock.FromContext(ctx)
-	h := &hold{value: newValue(l.owner()), clock: now, term: t, ttl: time.Duration(ttl) * time.Millisecond}
+	h := &hold{value: newValue(l.owner()), clock: now, term: t, ttl: remainingTime(ttl)}
 	args := []any{l.Key, fenceKey(l.Key), h.value, ttl, fenceLinger.Milliseconds(), channelOf(l.Key), ""}
 	l.mu.Lock()
 	if l.held != nil {
@@ -198,14 +205,14 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 	for _, value := range l.unsureValues(now.Now()) {
 		args = append(args, value)
 	}
-	l.unsure = append(l.unsure, attempt{value: h.value, until: now.Now().Add(h.ttl + unsureFor), running: true})
+	l.unsure = append(l.unsure, attempt{value: h.value, until: now.Now().Add(h.ttl).Add(unsureFor), running: true})
 	l.mu.Unlock()
 
 	r := call{
 		script:   acquireScript,
 		args:     args,
 		replicas: l.Replicas,
-		wait:     lease(d).wait(),
+		wait:     min(l.lease().wait(), h.ttl),
 		undo:     l.releaseArgs([]string{h.value}),
 		undone:   func() { l.settle(h.value) },
 	}.exchange(ctx, l.Pool)
@@ -223,7 +230,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 	old := l.held
 	switch outcome {
 	case replyAcquired:
-		h.fence, h.sent = number, r.sent
+		h.fence, h.acquired, h.sent = number, r.sent, r.sent
 		l.held = h
 	case replyMine:
 		old = nil
@@ -261,15 +268,25 @@ func (l *Lock) setTime(ctx context.Context, op string, script *redis.Script, d t
 	defer done()
 	l.mu.Lock()
 	h := l.held
-	l.mu.Unlock()
 	if h == nil {
+		l.mu.Unlock()
 		return ErrNotHeld
 	}
 	if h.term != nil && script == renewScript {
 		d = max(d, time.Duration(l.lease()))
 	}
+	sent, ttl := h.sent, h.ttl
+	if now := h.clock.Now(); script == renewScript && d < ttl-clock.Elapsed(sent, now) {
+		h.sent, h.ttl = now, d // believe the shorter time while both may stand
+	}
+	l.mu.Unlock()
 	r := l.timeCall(h, script, d).exchange(ctx, l.Pool)
 	if r.err != nil {
+		if !r.ran {
+			l.mu.Lock()
+			h.sent, h.ttl = sent, ttl
+			l.mu.Unlock()
+		}
 		return l.fail(op, r.err)
 	}
 	n, err := intReply(r.reply)
@@ -297,7 +314,7 @@ func (l *Lock) timeCall(h *hold, script *redis.Script, d time.Duration) call {
 			l.Key, fenceKey(l.Key), h.value, milliseconds(d), fenceLinger.Milliseconds(), strconv.FormatInt(h.fence, 10),
 		},
 		replicas: l.Replicas,
-		wait:     lease(d).wait(),
+		wait:     l.lease().wait(),
 	}
 }
 

@@ -208,7 +208,7 @@ func TestReplicasConfirm(t *testing.T) {
 	for redistest.Do(t, primary.Dial, "WAIT", 1, 1000) != int64(1) {
 		redistest.Do(t, primary.Dial, "SET", "x", "x")
 	}
-	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, primary.Dial), Lease: time.Second, Replicas: 1}
+	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, primary.Dial), Lease: 3 * time.Second, Replicas: 1}
 	mustLock(t, l, time.Minute)
 	if redistest.Do(t, replica.Dial, "EXISTS", "k") != int64(1) {
 		t.Error("acquired, and not on the replica")

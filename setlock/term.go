@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
+
 	"example.com/setlock/internal/clock"
 )
 
@@ -59,7 +61,7 @@ func (t *term) start(h *hold) {
 	t.hub = openHub(t.lock.Pool)
 	t.mu.Lock()
 	t.hold = h
-	t.window = window{trust: t.lease.trust(), sent: h.sent}
+	t.window = window{trust: t.lease.trust(), sent: h.acquired}
 	t.guards.Add(1)
 	t.guard = t.clock.AfterFunc(t.glance(t.window.left(t.clock.Now())), t.checkTrust)
 	ended := t.window.left(t.clock.Now()) <= 0
@@ -104,10 +106,16 @@ func (t *term) untrusted() error {
 	return errUntrusted
 }
 
-// lose ends the context of f, unless the term is over or lost already.
-func (t *term) lose(reason error) {
+// lose ends the context of f, unless the term is lost already, or over, when
+// what anybody else finds may be our own release.
+func (t *term) lose(reason error) { t.loseIf(reason, false) }
+
+// taken is lose for the keeper, which finds nothing of a release: that waits for it.
+func (t *term) taken() { t.loseIf(errTaken, true) }
+
+func (t *term) loseIf(reason error, over bool) {
 	t.mu.Lock()
-	if t.over || t.lost != nil {
+	if t.over && !over || t.lost != nil {
 		t.mu.Unlock()
 		return
 	}
@@ -195,40 +203,38 @@ func (t *term) end(err error) error {
 }
 
 // release gives the lock back unless it is known to be another's: by two
-// tries, the second on a connection of its own.
+// tries, the second on a connection of its own. Until that is done the Lock holds
+// it: an acquisition meanwhile is told so.
 func (t *term) release() {
 	l, h := t.lock, t.hold
 	l.mu.Lock()
 	ours := l.held == h
-	l.drop(h)
-	if ours {
-		// Until we know better it may stand: the next acquisition adopts it.
-		until := t.clock.Now().Add(time.Duration(t.lease) + unsureFor)
-		l.unsure = append(l.unsure, attempt{value: h.value, until: until})
-	}
 	l.mu.Unlock()
 	if !ours {
 		return
 	}
-	values := []string{h.value}
 	ctx := context.WithoutCancel(t.background)
-	try, cancel := clock.WithTimeout(ctx, t.lease.release())
-	r := l.release(try, l.Pool, values)
-	cancel()
-	if r.err != nil {
+	values := []string{h.value}
+	ran := false // a try that failed may have released it
+	r := result{}
+	for _, pool := range []*redis.Pool{l.Pool, t.hub.spare} {
 		try, cancel := clock.WithTimeout(ctx, t.lease.release())
-		r = l.release(try, t.hub.spare, values)
+		r = l.release(try, pool, values)
 		cancel()
-	}
-	if r.err != nil {
-		return
-	}
-	l.settle(h.value)
-	if r.reply == int64(replyNotMine) {
-		t.mu.Lock()
-		if t.lost == nil {
-			t.lost = &lostError{l.Key, errTaken}
+		if r.err == nil {
+			break
 		}
-		t.mu.Unlock()
+		ran = ran || r.ran
+	}
+	l.mu.Lock()
+	ours = l.held == h && !h.unlocked
+	l.drop(h)
+	if r.err != nil {
+		// It may stand: the next acquisition adopts it.
+		l.unsure = append(l.unsure, attempt{value: h.value, until: t.clock.Now().Add(time.Duration(t.lease) + unsureFor)})
+	}
+	l.mu.Unlock()
+	if r.err == nil && r.reply == int64(replyNotMine) && ours && !ran {
+		t.taken()
 	}
 }

@@ -17,7 +17,8 @@ const expiryGrace = time.Millisecond
 // not the latest that is known.
 //
 // Acquisitions and releases are announced by Redis as they happen. A holder that
-// dies is noticed when its remaining time has run out, within milliseconds. While
+// dies is noticed when its remaining time has run out, within milliseconds, and what
+// nobody announces, such as a key that is deleted by hand, within a Lease. While
 // announcements do not arrive, because the user has no right to subscribe or the
 // connection is down, Watch polls ten to twenty times per Lease; when they do
 // again, it looks before it trusts silence. When Redis cannot be asked, the last
@@ -100,19 +101,16 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 }
 
 // lookAgain returns when to look at the lock without being told to: when the
-// holder's time has run out; now and then if there is none, or if nothing is
-// announced.
+// holder's time has run out; once a lease for what nobody announces, such as a key
+// that is deleted by hand; more often if nothing is announced.
 func (l *Lock) lookAgain(s sighting, up bool, now time.Time) time.Duration {
 	lease := l.lease()
-	pause := time.Duration(lease)
+	pause := time.Duration(lease) + expiryGrace // what a Do has left at most
 	if !up {
 		pause = lease.poll()
 	}
-	switch {
-	case s.holder.Nobody() || s.holder.Remaining < 0:
+	if s.holder.Nobody() || s.holder.Remaining < 0 {
 		return pause
-	case up:
-		return s.until.Add(expiryGrace).Sub(now)
 	}
 	return min(pause, s.until.Add(expiryGrace).Sub(now))
 }
