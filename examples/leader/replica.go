@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/election"
+	"example.com/setlock/setlock"
+)
+
+const (
+	// redisTimeout bounds each step of talking to Redis.
+	redisTimeout = 2 * time.Second
+	// httpTimeout bounds how long a client may take to ask who leads.
+	httpTimeout = 5 * time.Second
+	// tolerance is how long Redis may be silent, or the work go on after its
+	// context has ended, before the replica says so.
+	tolerance = 500 * time.Millisecond
+	// checkEvery is how often the replica looks at that, repeatEvery how often it
+	// says the same again.
+	checkEvery  = 250 * time.Millisecond
+	repeatEvery = 5 * time.Second
+)
+
+var errStdin = errors.New("standard input has ended")
+
+// newPool returns a pool of connections to the Redis at url, which parseRedis has
+// checked. Every step has a timeout: a server that is silent shall not hold up
+// who has something else to try.
+func newPool(url string) *redis.Pool {
+	return &redis.Pool{
+		MaxIdle:     4,
+		IdleTimeout: time.Minute,
+		DialContext: func(ctx context.Context) (redis.Conn, error) {
+			return redis.DialURLContext(ctx, url,
+				redis.DialConnectTimeout(redisTimeout),
+				redis.DialTLSHandshakeTimeout(redisTimeout),
+				redis.DialReadTimeout(redisTimeout),
+				redis.DialWriteTimeout(redisTimeout),
+			)
+		},
+	}
+}
+
+// runReplica is one candidate, from its start until ctx ends. A Redis that cannot
+// be reached is no error: it says so and tries again.
+func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	say := func(format string, args ...any) { out.line(c.id, format, args...) }
+
+	var listener net.Listener
+	if c.http != "" {
+		var err error
+		if listener, err = net.Listen("tcp", c.http); err != nil {
+			return fmt.Errorf("-http: %w", err)
+		}
+	}
+	pool := newPool(c.url)
+	defer pool.Close()
+	work := &counter{pool: pool, key: counterKey(c.key), say: say}
+	e := &election.Election{
+		Lock:      &setlock.Lock{Key: c.key, Pool: pool, Owner: c.id, Lease: c.lease},
+		OnElected: work.work,
+	}
+	say("starts, pid %d, Redis on %s", os.Getpid(), c.addr)
+
+	if c.stdin {
+		// Not joined: nothing but its end interrupts a read of standard input.
+		go func() {
+			io.Copy(io.Discard, stdin)
+			cancel(errStdin)
+		}()
+	}
+	var helpers sync.WaitGroup
+	changes := e.Changes()
+	helpers.Go(func() { report(changes, say) })
+	helpers.Go(func() { checkUp(ctx, e, say) })
+	server := &http.Server{Handler: e, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout}
+	var serveErr error
+	if listener != nil {
+		say("serves http://%s", listener.Addr())
+		helpers.Go(func() {
+			if err := server.Serve(listener); err != http.ErrServerClosed {
+				serveErr = fmt.Errorf("-http: %w", err)
+				cancel(serveErr)
+			}
+		})
+	}
+
+	// Returns when ctx has ended, the work has returned, and the lock is released.
+	err := e.Run(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	server.Close()
+	helpers.Wait()
+	if err == nil {
+		err = serveErr
+	}
+	if err == nil {
+		say("has ended: %v", cause)
+	}
+	return err
+}
+
+// report says what becomes of the election, until Run returns, which closes
+// changes.
+func report(changes <-chan election.Change, say func(string, ...any)) {
+	for c := range changes {
+		switch {
+		case c.Leading:
+			say("leads, fence %d", c.Fence)
+		case c.Leader != "":
+			say("follows %s", c.Leader)
+		case errors.Is(c.Err, setlock.ErrLost):
+			say("has lost the leadership: %v", c.Err)
+		case c.Err != nil:
+			say("hands over: %v", c.Err)
+		case !c.Time.IsZero():
+			say("sees that nobody leads")
+		}
+	}
+}
+
+// checkUp says when something is wrong with e, and when that is over, until
+// ctx ends. A program that has no other way to interrupt its work would exit here.
+func checkUp(ctx context.Context, e *election.Election, say func(string, ...any)) {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	var said time.Time // zero: all is well
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := e.Check(tolerance)
+		switch {
+		case err != nil && (said.IsZero() || time.Since(said) >= repeatEvery):
+			say("is not well and keeps trying: %v", err)
+			said = time.Now()
+		case err == nil && !said.IsZero():
+			say("is well again")
+			said = time.Time{}
+		}
+	}
+}
