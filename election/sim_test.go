@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 10, "how many simulations to run")
+	simSeeds = flag.Int("sim.seeds", 8, "how many simulations to run")
 	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation of this seed only")
 	simTime  = flag.Duration("sim.time", 15*time.Minute, "virtual time of troubles in each simulation")
 	simPeers = flag.Int("sim.candidates", 10, "how many candidates take part")
@@ -70,13 +70,14 @@ type peer struct {
 	s       *simulation
 	name    string
 	network *redistest.Network
-	clock   *peerClock
+	clock   *peerClock // of the machine it runs on; a restart gets another
 	e       *election.Election
 	stop    context.CancelFunc
 	done    chan struct{}
 
 	// Guarded by simulation.mu.
 	ctx     context.Context // of its work, nil when it does not work
+	machine *peerClock      // on which it works
 	fence   int64
 	working bool
 	mood    *rand.Rand
@@ -94,6 +95,8 @@ func simulate(t *testing.T, seed uint64) *simulation {
 		for i := range *simPeers {
 			p := &peer{s: s, name: fmt.Sprintf("c%d", i), mood: rand.New(rand.NewPCG(seed, uint64(i)+2))}
 			s.peers = append(s.peers, p)
+		}
+		for _, p := range s.peers {
 			p.begin()
 		}
 		for end := time.Now().Add(*simTime); time.Now().Before(end) && !t.Failed(); {
@@ -138,8 +141,9 @@ func (s *simulation) hook() {
 func (p *peer) begin() {
 	s := p.s
 	p.network = redistest.NewNetwork(s.t, s.server.Dial)
-	p.clock = &peerClock{timers: make(map[*peerTimer]struct{})}
-	p.e = candidate(s.t, p.network.Dial, p.name, p.work)
+	machine := &peerClock{timers: make(map[*peerTimer]struct{})}
+	p.clock = machine
+	p.e = candidate(s.t, p.network.Dial, p.name, func(ctx context.Context) error { return p.work(ctx, machine) })
 	p.e.Lock.Lease = simLease
 	p.done = make(chan struct{})
 	ctx, cancel := context.WithCancel(clock.NewContext(s.t.Context(), p.clock))
@@ -199,7 +203,7 @@ func (p *peer) read(changes <-chan election.Change) {
 }
 
 // work is OnElected: the judge of who may believe.
-func (p *peer) work(ctx context.Context) error {
+func (p *peer) work(ctx context.Context, machine *peerClock) error {
 	s := p.s
 	fence, _ := setlock.FenceFromContext(ctx)
 	s.mu.Lock()
@@ -214,7 +218,7 @@ func (p *peer) work(ctx context.Context) error {
 	}
 	s.last = max(s.last, fence)
 	for _, other := range s.peers {
-		if other.ctx == nil || other.ctx.Err() != nil || other.clock.asleep() {
+		if other.ctx == nil || other.ctx.Err() != nil || other.machine.asleep() {
 			continue
 		}
 		if !excused {
@@ -225,11 +229,10 @@ func (p *peer) work(ctx context.Context) error {
 	if p.working {
 		s.errorf("%s works twice", p.name)
 	}
-	p.ctx, p.fence, p.working = ctx, fence, true
+	p.ctx, p.machine, p.fence, p.working = ctx, machine, fence, true
 	mood := p.mood.Float64()
 	linger := time.Duration(p.mood.ExpFloat64() * float64(simLease) / 4)
 	s.mu.Unlock()
-	machine := p.clock // p may be restarted on another
 	stop := context.AfterFunc(ctx, func() { s.lost(p.name, machine, ctx, fence) })
 	defer stop()
 	defer func() {

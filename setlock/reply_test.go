@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
+
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -205,8 +207,18 @@ func TestReplicasConfirm(t *testing.T) {
 	primary := redistest.NewServer(t, "--repl-diskless-sync-delay", "0")
 	host, port, _ := strings.Cut(primary.Addr, ":")
 	replica := redistest.NewServer(t, "--replicaof", host+" "+port)
-	for redistest.Do(t, primary.Dial, "WAIT", 1, 1000) != int64(1) {
-		redistest.Do(t, primary.Dial, "SET", "x", "x")
+	// Right after its synchronization, a replica may confirm once a second only.
+	conn := redistest.Pool(t, primary.Dial).Get()
+	defer conn.Close()
+	for prompt := 0; prompt < 5; {
+		if _, err := conn.Do("SET", "x", "x"); err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := redis.Int(conn.Do("WAIT", 1, 100)); n == 1 {
+			prompt++
+		} else {
+			prompt = 0
+		}
 	}
 	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, primary.Dial), Lease: 3 * time.Second, Replicas: 1}
 	mustLock(t, l, time.Minute)
