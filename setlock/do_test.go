@@ -220,6 +220,30 @@ func TestTrustEndsBeforeTheKeyCanExpire(t *testing.T) {
 	}
 }
 
+func TestTrustCountsFromTheRequest(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		err := w.lock(lease).Do(t.Context(), func(ctx context.Context) error {
+			time.Sleep(lease)              // a renewal has loaded its script
+			const oneWay = lease * 7 / 100 // an attempt may take lease/6
+			w.network.Set(redistest.Faults{Delay: oneWay})
+			time.Sleep(3 * lease)
+			if ctx.Err() != nil {
+				t.Fatalf("lost in a slow network: %v", context.Cause(ctx))
+			}
+			w.network.Set(redistest.Silent)
+			untilLost(t, ctx)
+			if left := w.server.TTL("k"); left < lease/10+oneWay {
+				t.Errorf("%v of the key was left at the loss, want %v: a tenth, and the way of the request", left, lease/10+oneWay)
+			}
+			w.network.Set(redistest.Faults{})
+			return nil
+		})
+		if !errors.Is(err, setlock.ErrLost) {
+			t.Errorf("Do = %v, want ErrLost", err)
+		}
+	})
+}
+
 func TestLateRenewalDoesNotCount(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.lock(lease)
@@ -445,16 +469,23 @@ func TestReleaseComesAfterTheWork(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.direct(lease)
 		var working atomic.Bool
+		var of atomic.Value // the context of the work
 		redistest.Do(t, w.server.Dial, "PING")
 		w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
-			if strings.HasPrefix(cmd, "EVAL") && len(args) == 5 && working.Load() {
-				t.Error("a release while the work goes on")
+			if strings.HasPrefix(cmd, "EVAL") && len(args) == 5 {
+				if working.Load() {
+					t.Error("a release while the work goes on")
+				}
+				if of.Load().(context.Context).Err() == nil {
+					t.Error("a release before the context of the work has ended")
+				}
 			}
 			return false
 		})
 		for _, end := range []func(){func() {}, func() { w.server.Del("k") }} {
 			ctx, cancel := context.WithCancel(t.Context())
 			l.Do(ctx, func(ctx context.Context) error {
+				of.Store(ctx)
 				working.Store(true)
 				defer working.Store(false)
 				time.Sleep(lease)
@@ -464,6 +495,10 @@ func TestReleaseComesAfterTheWork(t *testing.T) {
 				return nil
 			})
 		}
+		l.Do(t.Context(), func(ctx context.Context) error { // nobody but Do ends it
+			of.Store(ctx)
+			return nil
+		})
 	})
 }
 
