@@ -144,7 +144,7 @@ func BenchmarkTold(b *testing.B) {
 			time.Sleep(100 * time.Millisecond) // until it listens
 			redistest.Do(b, s.Dial, "DEL", "k")
 			start := time.Now()
-			if _, err := thief.Lock(ctx, time.Minute); err != nil {
+			if _, err := thief.Lock(b.Context(), time.Minute); err != nil {
 				b.Fatal(err)
 			}
 			<-ctx.Done()

@@ -3,6 +3,8 @@ package setlock_test
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -657,4 +659,25 @@ func TestDialThatPanicsGoesOn(t *testing.T) {
 		}
 	}()
 	l.Lock(context.Background(), time.Second)
+}
+
+// In the helper of a call with a context, a panic of Dial ends the process, as any panic
+// that nobody recovers does. Only what a closed pool does is an error.
+func TestDialThatPanicsInAHelperEndsTheProcess(t *testing.T) {
+	if os.Getenv("SETLOCK_TEST_PANIC") != "" {
+		ctx, cancel := context.WithCancel(t.Context())
+		l := &setlock.Lock{Key: "k", Pool: &redis.Pool{Wait: true, MaxActive: 1, Dial: func() (redis.Conn, error) {
+			cancel()
+			panic("why")
+		}}}
+		l.Lock(ctx, time.Second)
+		time.Sleep(time.Minute)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "SETLOCK_TEST_PANIC=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "panic: why") {
+		t.Errorf("the process ended with %v and %s, want the panic", err, out)
+	}
 }

@@ -96,10 +96,11 @@ func TestUnlockReleasesAnAcquisitionWithoutReply(t *testing.T) {
 
 func TestInterruptedAcquisitionIsUndone(t *testing.T) {
 	for name, faults := range map[string]redistest.Faults{
-		"replies lost":  {LoseReplies: true},
-		"replies held":  {HoldReplies: true},
-		"requests held": {HoldRequests: true},
-		"silent":        redistest.Silent,
+		"replies lost":            {LoseReplies: true},
+		"replies held":            {HoldReplies: true},
+		"requests held":           {HoldRequests: true},
+		"on its connection alone": {HoldRequests: true, Refuse: true},
+		"silent":                  redistest.Silent,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {

@@ -224,6 +224,38 @@ func TestWatchOnASilentConnection(t *testing.T) {
 	})
 }
 
+// What happens while the connection for announcements is dialled again is looked for
+// when it is up, before its silence is trusted.
+func TestWatchLooksAfterAReconnect(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a, b := w.direct(time.Minute), w.direct(time.Minute)
+		breaks := redistest.NewNetwork(t, w.server.Dial)
+		pool := redistest.Pool(t, w.server.Dial)
+		conn := pool.Get()
+		conn.Do("PING")
+		conn.Close() // for the looks
+		pool.DialContext = redistest.Pool(t, breaks.Dial).DialContext
+		l := &setlock.Lock{Key: "k", Pool: pool, Lease: time.Minute}
+		c := watch(t, l)
+		receive(t, c, 0)
+		time.Sleep(time.Minute / 2)
+		for _, other := range []*setlock.Lock{a, b} {
+			time.Sleep(10 * time.Second)
+			breaks.Reset()
+			synctest.Wait()
+			mustLock(t, other, time.Hour)
+			// A redial takes less than a tenth of a second, a poll three at least.
+			if h := receive(t, c, 100*time.Millisecond); h.Fence != other.Fence() {
+				t.Errorf("saw %+v, want fence %d", h, other.Fence())
+			}
+			if err := other.Unlock(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			receive(t, c, 0)
+		}
+	})
+}
+
 func TestWatchNewestWins(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a, b := w.direct(lease), w.lock(lease)
