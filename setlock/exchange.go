@@ -24,11 +24,14 @@ type call struct {
 	replicas int
 	wait     time.Duration
 
-	// undo, of an acquisition, are the arguments of the release that takes it
-	// back; undone is called when that is known to have happened.
-	undo   []any
-	undone func()
+	// Of an acquisition, the Lock and the value: for the release that takes it
+	// back when nobody waits for it any more.
+	lock  *Lock
+	value string
 }
+
+// undo returns the arguments of that release.
+func (c call) undo() []any { return c.lock.releaseArgs(c.value) }
 
 // A result is what became of a call.
 type result struct {
@@ -125,7 +128,7 @@ func (x *exchange) leave(cause error) result {
 	x.mu.Lock()
 	x.left = true
 	phase := x.phase
-	x.piped = phase == reading && x.call.undo != nil
+	x.piped = phase == reading && x.call.lock != nil
 	if phase == writing || phase == reading {
 		x.cut.Add(1)
 		go x.abandon() // joined by run
@@ -170,7 +173,7 @@ func (x *exchange) abandon() {
 		interrupt(x.conn)
 	})
 	// An error here has broken the connection, and run sees it.
-	if releaseScript.Send(x.conn, x.call.undo...) == nil {
+	if releaseScript.Send(x.conn, x.call.undo()...) == nil {
 		x.conn.Flush()
 	}
 	<-x.talked
@@ -212,7 +215,7 @@ func (x *exchange) run(ctx context.Context) {
 		interrupt(conn) // a replica by now: the pool shall dial anew
 	}
 	conn.Close()
-	if x.call.undo == nil {
+	if x.call.lock == nil {
 		return
 	}
 	if r.err != nil && r.ran {
@@ -227,7 +230,7 @@ func (x *exchange) run(ctx context.Context) {
 		ran = !x.takeBack(ctx) // it has come after all, and nobody knows
 	}
 	if !ran {
-		x.call.undone()
+		x.call.lock.settle(x.call.value)
 	}
 }
 
@@ -243,8 +246,8 @@ func (x *exchange) talk() (any, error) {
 		return reply, err
 	}
 	err = x.confirm()
-	if err != nil && x.call.undo != nil {
-		if _, err := x.round(releaseScript.Send, x.call.undo); err == nil {
+	if err != nil && x.call.lock != nil {
+		if _, err := x.round(releaseScript.Send, x.call.undo()); err == nil {
 			r.ran = false
 		}
 	}
@@ -284,7 +287,7 @@ func wrote(reply any) bool {
 func (x *exchange) takeBack(ctx context.Context) bool {
 	ctx, cancel := clock.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
-	r := call{script: releaseScript, args: x.call.undo}.exchange(ctx, x.pool)
+	r := call{script: releaseScript, args: x.call.undo()}.exchange(ctx, x.pool)
 	return r.err == nil && r.reply == int64(1)
 }
 

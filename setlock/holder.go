@@ -49,7 +49,8 @@ type sighting struct {
 }
 
 func (l *Lock) look(ctx context.Context) (sighting, error) {
-	r := call{script: holderScript, args: []any{l.Key, fenceKey(l.Key)}}.exchange(ctx, l.Pool)
+	n := l.redisNames()
+	r := call{script: holderScript, args: []any{n.key, n.fence}}.exchange(ctx, l.Pool)
 	if r.err != nil {
 		return sighting{}, r.err
 	}

@@ -56,6 +56,7 @@ type Lock struct {
 
 	mu     sync.Mutex    // guards what follows; never held across I/O
 	turn   chan struct{} // one slot, full while somebody acquires or sets the time
+	names  *names        // nil before the first use
 	held   *hold         // nil: not held, as far as we know
 	unsure []attempt     // acquisitions that may stand, or come to, without our knowing
 }
@@ -146,7 +147,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 			h.term.lose(errReleased)
 		}
 	}
-	r := l.release(ctx, l.Pool, values)
+	r := l.release(ctx, l.Pool, values...)
 	if r.err != nil {
 		return l.fail(op, r.err)
 	}
@@ -188,19 +189,21 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 	if err := l.check(op); err != nil {
 		return nil, 0, err
 	}
-	done, err := l.takeTurn(ctx)
-	if err != nil {
+	if err := l.takeTurn(ctx); err != nil {
 		return nil, 0, l.fail(op, err)
 	}
-	defer done()
+	defer l.endTurn()
 
 	ttl := milliseconds(d)
 	now := clock.FromContext(ctx)
 	h := &hold{value: newValue(l.owner()), clock: now, term: t, ttl: remainingTime(ttl)}
-	args := []any{l.Key, fenceKey(l.Key), h.value, ttl, fenceLinger.Milliseconds(), channelOf(l.Key), ""}
+	n := l.redisNames()
+	args := append(make([]any, 0, 8), n.key, n.fence, h.value, ttl, lingerMillis, n.channel)
 	l.mu.Lock()
 	if l.held != nil {
-		args[len(args)-1] = l.held.value
+		args = append(args, l.held.value)
+	} else {
+		args = append(args, "")
 	}
 	for _, value := range l.unsureValues(now.Now()) {
 		args = append(args, value)
@@ -213,8 +216,8 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 		args:     args,
 		replicas: l.Replicas,
 		wait:     min(l.lease().wait(), h.ttl),
-		undo:     l.releaseArgs([]string{h.value}),
-		undone:   func() { l.settle(h.value) },
+		lock:     l,
+		value:    h.value,
 	}.exchange(ctx, l.Pool)
 	outcome, number, err := int64(0), int64(0), r.err
 	if err == nil {
@@ -261,11 +264,10 @@ func (l *Lock) setTime(ctx context.Context, op string, script *redis.Script, d t
 	}
 	// In turn: of two that overtake each other on the way, we could not tell
 	// which time stands.
-	done, err := l.takeTurn(ctx)
-	if err != nil {
+	if err := l.takeTurn(ctx); err != nil {
 		return l.fail(op, err)
 	}
-	defer done()
+	defer l.endTurn()
 	l.mu.Lock()
 	h := l.held
 	if h == nil {
@@ -308,10 +310,11 @@ func (l *Lock) setTime(ctx context.Context, op string, script *redis.Script, d t
 
 // timeCall is the call of renewScript or extendScript for h.
 func (l *Lock) timeCall(h *hold, script *redis.Script, d time.Duration) call {
+	n := l.redisNames()
 	return call{
 		script: script,
 		args: []any{
-			l.Key, fenceKey(l.Key), h.value, milliseconds(d), fenceLinger.Milliseconds(), strconv.FormatInt(h.fence, 10),
+			n.key, n.fence, h.value, milliseconds(d), lingerMillis, strconv.FormatInt(h.fence, 10),
 		},
 		replicas: l.Replicas,
 		wait:     l.lease().wait(),
@@ -319,12 +322,13 @@ func (l *Lock) timeCall(h *hold, script *redis.Script, d time.Duration) call {
 }
 
 // release deletes the key if one of values stands there.
-func (l *Lock) release(ctx context.Context, pool *redis.Pool, values []string) result {
-	return call{script: releaseScript, args: l.releaseArgs(values)}.exchange(ctx, pool)
+func (l *Lock) release(ctx context.Context, pool *redis.Pool, values ...string) result {
+	return call{script: releaseScript, args: l.releaseArgs(values...)}.exchange(ctx, pool)
 }
 
-func (l *Lock) releaseArgs(values []string) []any {
-	args := []any{l.Key, channelOf(l.Key)}
+func (l *Lock) releaseArgs(values ...string) []any {
+	n := l.redisNames()
+	args := append(make([]any, 0, 3), n.key, n.channel)
 	for _, value := range values {
 		args = append(args, value)
 	}
@@ -348,9 +352,9 @@ func (l *Lock) drop(h *hold) {
 	}
 }
 
-// takeTurn waits until nobody else acquires or sets the time on this Lock. The
-// function that it returns ends the turn.
-func (l *Lock) takeTurn(ctx context.Context) (done func(), err error) {
+// takeTurn waits until nobody else acquires or sets the time on this Lock. Without
+// an error, endTurn ends the turn.
+func (l *Lock) takeTurn(ctx context.Context) error {
 	l.mu.Lock()
 	if l.turn == nil {
 		l.turn = make(chan struct{}, 1)
@@ -358,15 +362,17 @@ func (l *Lock) takeTurn(ctx context.Context) (done func(), err error) {
 	turn := l.turn
 	l.mu.Unlock()
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	select {
 	case turn <- struct{}{}:
-		return func() { <-turn }, nil
+		return nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
+
+func (l *Lock) endTurn() { <-l.turn }
 
 // unsureValues returns the values of acquisitions that may stand in Redis
 // without our knowing. l.mu is locked.
@@ -406,6 +412,16 @@ func (l *Lock) notSettled(value string, ran bool) {
 		}
 		l.unsure[i].running = false
 	}
+}
+
+// redisNames returns what the Lock is called in Redis.
+func (l *Lock) redisNames() *names {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.names == nil {
+		l.names = &names{l.Key, fenceKey(l.Key), channelOf(l.Key)}
+	}
+	return l.names
 }
 
 // newValue returns what a new acquisition by owner stores in the key.

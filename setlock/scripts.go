@@ -101,6 +101,12 @@ func fenceKey(key string) string {
 	return "{" + key + "}:fence"
 }
 
+// names are the keys and the channel of a lock, as arguments of scripts: made once.
+type names struct{ key, fence, channel any }
+
+// lingerMillis is fenceLinger as an argument of scripts.
+var lingerMillis any = fenceLinger.Milliseconds()
+
 // channelOf returns the channel of key's announcements.
 func channelOf(key string) string { return "setlock:" + key }
 

@@ -214,12 +214,11 @@ func (t *term) release() {
 		return
 	}
 	ctx := context.WithoutCancel(t.background)
-	values := []string{h.value}
 	ran := false // a try that failed may have released it
 	r := result{}
 	for _, pool := range []*redis.Pool{l.Pool, t.hub.spare} {
 		try, cancel := clock.WithTimeout(ctx, t.lease.release())
-		r = l.release(try, pool, values)
+		r = l.release(try, pool, h.value)
 		cancel()
 		if r.err == nil {
 			break
