@@ -69,6 +69,9 @@ func (l *Lock) check(op string) error {
 
 // refused reports whether err is an answer of Redis: it did not do what it was asked.
 func refused(err error) bool {
+	if err == nil {
+		return false
+	}
 	var answer redis.Error
 	return errors.As(err, &answer)
 }
@@ -76,6 +79,9 @@ func refused(err error) bool {
 // refusedWith reports whether err is an answer of Redis of the given kind, such as
 // READONLY. Before Redis 7, a script puts its place in front of some.
 func refusedWith(err error, kind string) bool {
+	if err == nil {
+		return false // for errors.As has answer allocated
+	}
 	var answer redis.Error
 	return errors.As(err, &answer) && strings.Contains(string(answer), kind+" ")
 }
