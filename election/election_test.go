@@ -19,6 +19,8 @@ import (
 	"go.uber.org/goleak"
 
 	"example.com/setlock/election"
+	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/clock/clocktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -534,6 +536,28 @@ func TestServeHTTP(t *testing.T) {
 	if rec.Code != http.StatusServiceUnavailable {
 		t.Errorf("without a Lock: %d, want 503", rec.Code)
 	}
+}
+
+func TestIsLeaderOnASuspendedMachine(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		fake := clocktest.New()
+		ctx, cancel := context.WithCancel(clock.NewContext(t.Context(), fake))
+		a := w.candidate("a", nil)
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		synctest.Wait()
+		if !a.IsLeader() {
+			t.Error("not elected")
+		}
+		fake.Suspend(lease) // no timer has seen it
+		if a.IsLeader() {
+			t.Error("IsLeader after a suspension")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
 }
 
 func TestIsLeaderJudgesAtTheCall(t *testing.T) {

@@ -414,6 +414,23 @@ func (l *Lock) notSettled(value string, ran bool) {
 	}
 }
 
+// ownLeft returns how long the key lives on at least if value is what this Lock
+// holds and believes in, or 0.
+func (l *Lock) ownLeft(value string, now time.Time) time.Duration {
+	l.mu.Lock()
+	h := l.held
+	if h == nil || h.value != value {
+		l.mu.Unlock()
+		return 0
+	}
+	left := h.ttl - clock.Elapsed(h.sent, now)
+	l.mu.Unlock()
+	if h.term != nil {
+		return max(h.term.trusted(), 0)
+	}
+	return max(left, 0)
+}
+
 // redisNames returns what the Lock is called in Redis.
 func (l *Lock) redisNames() *names {
 	l.mu.Lock()

@@ -135,12 +135,20 @@ func (t *term) lostBecause() *lostError {
 
 // trustedFence is the fence while the term may be believed.
 func (t *term) trustedFence() int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.hold == nil || t.over || t.lost != nil || t.window.left(t.clock.Now()) <= 0 {
+	if t.trusted() <= 0 {
 		return 0
 	}
 	return t.hold.fence
+}
+
+// trusted returns how much longer the term may be believed: nothing if it is lost or over.
+func (t *term) trusted() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over || t.lost != nil {
+		return 0
+	}
+	return t.window.left(t.clock.Now())
 }
 
 // left returns how much of the trust is left.

@@ -80,6 +80,12 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				look = look || len(news) > 0
 			}
 		case <-timer.C():
+			// What this Lock holds itself, it need not ask about while that lives: a loss is
+			// seen by the renewals.
+			if left := l.ownLeft(seen.value, now.Now()); left > 0 {
+				timer.Reset(left + expiryGrace)
+				continue
+			}
 			look = true
 		}
 		if look {
