@@ -55,7 +55,8 @@ func Example() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := e.Run(ctx); err != nil { // hands over before it returns
+	err := e.Run(ctx) // until ctx ends; hands over before it returns
+	if err != nil {
 		log.Fatal(err)
 	}
 }

@@ -41,6 +41,27 @@ func newPool() (pool *redis.Pool, stop func()) {
 	}
 }
 
+// Work that one process at a time may do, when "not now" is an answer.
+func Example() {
+	pool, stop := newPool()
+	defer stop()
+	ctx := context.Background()
+	report := func(ctx context.Context) error {
+		fmt.Println("reporting")
+		return ctx.Err()
+	}
+
+	l := &setlock.Lock{Key: "nightly-report", Pool: pool}
+	err := l.Do(ctx, report) // report's context ends before another can hold the lock
+	if err == setlock.ErrNotHeld {
+		log.Println("another is at it")
+	}
+	fmt.Println(err)
+	// Output:
+	// reporting
+	// <nil>
+}
+
 func ExampleLock_Do() {
 	pool, stop := newPool()
 	defer stop()
