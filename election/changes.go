@@ -7,6 +7,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
+
 	"example.com/setlock/setlock"
 )
 
@@ -15,7 +17,7 @@ type Change struct {
 	Leader  string    // the Owner of the leader's Lock; "" when nobody is known to lead
 	Leading bool      // whether that is this candidate
 	Fence   int64     // the leader's fencing token; 0 when there is none
-	Err     error     // why this candidate's own term has ended; nil otherwise, and when OnElected returned nil
+	Err     error     // why this candidate's own term has ended; nil otherwise, and when OnElected has returned nil by itself
 	Time    time.Time // when this candidate learnt it
 }
 
@@ -77,38 +79,85 @@ func (e *Election) see(h setlock.Holder) {
 	}
 }
 
-// observe is told of each exchange with Redis.
+// A trouble is an error that lasts, and since when. Without an error there is none.
+type trouble struct {
+	err   error
+	since time.Time
+}
+
+// then returns the trouble after err, nil for none, at some time.
+func (t trouble) then(err error, at time.Time) trouble {
+	switch {
+	case err == nil:
+		return trouble{}
+	case t.err == nil:
+		return trouble{err, at}
+	}
+	return trouble{err, t.since}
+}
+
+// observe is told of each exchange with Redis. One that works says nothing of the
+// attempts to be elected: a Redis that can be read may refuse to write.
 func (e *Election) observe(at time.Time, err error) {
 	e.mu.Lock()
-	changed := err != nil && (e.failure == nil || kind(err) != kind(e.failure))
-	if e.failure == nil {
-		e.failing = at
+	e.exchange = e.exchange.then(err, at)
+	e.warn(err)
+}
+
+// failed notes that an attempt to be elected has failed.
+func (e *Election) failed(err error) {
+	e.mu.Lock()
+	e.attempt = e.attempt.then(err, e.clock.Now())
+	e.warn(err)
+}
+
+// answered notes that an attempt to be elected has not failed: this candidate or
+// another leads.
+func (e *Election) answered() {
+	e.mu.Lock()
+	e.attempt = trouble{}
+	e.warn(nil)
+}
+
+// warn logs err if it is of another kind than the last one. It unlocks e.mu. After
+// Run has returned it does nothing: the helper that undoes an acquisition may end later.
+func (e *Election) warn(err error) {
+	changed := false
+	switch {
+	case err != nil:
+		changed = kind(err) != e.warned
+		e.warned = kind(err)
+	case e.exchange.err == nil && e.attempt.err == nil:
+		e.warned = ""
 	}
-	e.failure = err
+	changed = changed && e.running
 	e.mu.Unlock()
 	if changed {
 		e.log(slog.LevelWarn, "attempt failed", slog.Any("err", err))
 	}
 }
 
-// warn logs an error that observe was not told.
-func (e *Election) warn(err error) {
-	e.mu.Lock()
-	known := e.failure != nil && errors.Is(err, e.failure)
-	e.mu.Unlock()
-	if !known {
-		e.log(slog.LevelWarn, "attempt failed", slog.Any("err", err))
-	}
-}
-
-// kind is what stays the same of an error from try to try: without the port
-// that a connection happened to have.
+// kind is what stays the same of an error from try to try, and from one that
+// wraps it: without the port that a connection happened to have.
 func kind(err error) string {
+	var dns *net.DNSError
 	var op *net.OpError
-	if errors.As(err, &op) {
+	var answer redis.Error
+	switch {
+	case errors.As(err, &dns):
+		return "lookup " + dns.Name
+	case errors.As(err, &op):
 		return op.Op + ": " + op.Err.Error()
+	case errors.As(err, &answer):
+		return string(answer)
 	}
-	return err.Error()
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
 }
 
 // log logs with the keys that every record has.

@@ -55,7 +55,8 @@ type Election struct {
 
 	// Logger is told of terms and new leaders at Info, and of attempts that
 	// failed at Warn, once per change of the error. Its keys are key, owner,
-	// leader, fence, err, and held for the length of a term. nil: silent.
+	// leader, fence, err, and held for the length of a term. Its Handler must not
+	// block, for it is called between renewals. nil: silent.
 	Logger *slog.Logger
 
 	mu       sync.Mutex // guards what follows; never held across I/O
@@ -66,8 +67,9 @@ type Election struct {
 	present  Change                   // the last change
 	readers  map[chan Change]struct{} // of Changes
 	term     *term                    // while OnElected runs
-	failure  error                    // of the last exchange with Redis, nil if it worked
-	failing  time.Time                // since when
+	exchange trouble                  // of the last exchange with Redis
+	attempt  trouble                  // of the last attempt to be elected
+	warned   string                   // the kind of error last logged, "" since a success
 }
 
 // Run campaigns, and leads when elected, until ctx ends; it returns nil then,
@@ -78,17 +80,17 @@ type Election struct {
 // Election runs already; the error that OnElected has made permanent; and when
 // BackOff stops, the last error, nil if OnElected had returned that.
 func (e *Election) Run(ctx context.Context) error {
-	if e.Lock == nil {
-		return errNoLock
-	}
-	r := &run{Election: e, clock: clock.FromContext(ctx), pace: e.backOff()}
-	if r.pace == nil {
-		return errBackOff
-	}
+	r := &run{Election: e, clock: clock.FromContext(ctx)}
 	if err := e.begin(r.clock); err != nil {
 		return err
 	}
 	defer e.end()
+	if e.Lock == nil {
+		return errNoLock
+	}
+	if r.pace = e.backOff(); r.pace == nil {
+		return errBackOff
+	}
 	ctx = seam.WithObserver(ctx, e.observe)
 	watching, cancel := context.WithCancel(ctx)
 	r.watch = e.Lock.Watch(watching)
@@ -102,7 +104,7 @@ func (e *Election) Run(ctx context.Context) error {
 
 // Resign ends the term that OnElected is in, if there is one: its context ends with the
 // cause ErrResigned. Resign does not wait. The candidate stays one, and lets another
-// go first.
+// go first: for one step of BackOff, which is enough where announcements arrive.
 func (e *Election) Resign() {
 	e.mu.Lock()
 	t := e.term
@@ -119,7 +121,7 @@ func (e *Election) IsLeader() bool {
 	e.mu.Lock()
 	t := e.term
 	e.mu.Unlock()
-	return t != nil && t.ctx.Err() == nil && e.Lock.Fence() == t.fence
+	return t.leads()
 }
 
 // Leader returns who leads, as last seen; the zero Holder when nobody was.
@@ -131,8 +133,9 @@ func (e *Election) Leader() setlock.Holder {
 
 // Check returns an error when OnElected still runs tolerance after its context has ended:
 // the process should be killed then, for another may lead. It also returns one, with
-// the last error, when Redis has not answered as it should for tolerance. It
-// is nil while no Run runs.
+// the last error, when Redis has not answered as it should, or has refused every
+// attempt to be elected, for tolerance, counted from the first that failed; a follower
+// asks about once a Lease. It is nil while no Run runs.
 func (e *Election) Check(tolerance time.Duration) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -145,9 +148,12 @@ func (e *Election) Check(tolerance time.Duration) error {
 			return fmt.Errorf("election: OnElected still runs %v after its context ended: %w", late.Round(time.Millisecond), context.Cause(e.term.ctx))
 		}
 	}
-	if e.failure != nil {
-		if silent := clock.Elapsed(e.failing, now); silent >= tolerance {
-			return fmt.Errorf("election: Redis has not answered for %v: %w", silent.Round(time.Millisecond), e.failure)
+	for _, t := range []trouble{e.exchange, e.attempt} {
+		if t.err == nil {
+			continue
+		}
+		if silent := clock.Elapsed(t.since, now); silent >= tolerance {
+			return fmt.Errorf("election: Redis has not answered for %v: %w", silent.Round(time.Millisecond), t.err)
 		}
 	}
 	return nil
@@ -160,7 +166,7 @@ func (e *Election) begin(c clock.Clock) error {
 		return errRunning
 	}
 	e.running, e.returned = true, false
-	e.clock, e.failure = c, nil
+	e.clock, e.exchange, e.attempt, e.warned = c, trouble{}, trouble{}, ""
 	return nil
 }
 

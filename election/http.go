@@ -30,7 +30,13 @@ func (e *Election) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	leader := e.Leader()
-	s := status{Key: e.Lock.Key, Owner: e.owner(), Leading: e.IsLeader(), Leader: leader.Owner, Fence: leader.Fence}
+	s := status{Key: e.Lock.Key, Owner: e.owner(), Leader: leader.Owner, Fence: leader.Fence}
+	e.mu.Lock()
+	t := e.term
+	e.mu.Unlock()
+	if t.leads() {
+		s.Leading, s.Leader, s.Fence = true, s.Owner, t.fence
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	if !s.Leading {

@@ -3,6 +3,7 @@ package election
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -32,6 +33,7 @@ func (r *run) campaign(ctx context.Context) error {
 		led := false
 		err := r.Lock.Do(ctx, func(ctx context.Context) error {
 			led = true
+			r.answered()
 			return r.lead(ctx)
 		})
 		var permanent *backoff.PermanentError
@@ -50,10 +52,10 @@ func (r *run) campaign(ctx context.Context) error {
 				return err
 			}
 		case err == setlock.ErrNotHeld || err == setlock.ErrAlreadyHeld:
-			r.pace.Reset()
+			r.answered()
 			r.follow(ctx)
 		default:
-			r.warn(err)
+			r.failed(err)
 			if !r.pause(ctx) {
 				return err
 			}
@@ -68,11 +70,18 @@ func (r *run) campaign(ctx context.Context) error {
 // nobody all along, the lock was taken and it has yet to see that, or has been
 // released since: it waits for one step of the pace then.
 func (r *run) follow(ctx context.Context) {
-	if r.holder.Nobody() && !r.next(ctx, r.pace.NextBackOff()) {
-		return
+	if r.holder.Nobody() {
+		d := r.pace.NextBackOff()
+		if d == backoff.Stop { // nothing has failed
+			d = r.lease() / 10
+		}
+		if !r.next(ctx, d) {
+			return
+		}
 	}
 	for !r.holder.Nobody() && r.next(ctx, backoff.Stop) {
 	}
+	r.pace.Reset()
 }
 
 // pause waits for one step of the pace, or until ctx ends. It returns false if
@@ -125,6 +134,7 @@ func (r *run) lead(ctx context.Context) (err error) {
 		}
 		t.over(err)
 	}()
+	r.log(slog.LevelInfo, "elected", slog.Int64("fence", r.fence))
 	if r.OnElected == nil {
 		<-t.ctx.Done()
 	} else {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/seam"
 	"example.com/setlock/setlock"
 )
 
@@ -18,17 +19,38 @@ type term struct {
 	start    time.Time
 	ctx      context.Context // of OnElected
 	cancel   context.CancelCauseFunc
-	stop     func() bool   // keeps noticed from being called
-	told     chan struct{} // closed when noticed has returned
+	watches  []*notice
 
 	// Guarded by Election.mu.
 	ended     time.Time // when ctx ended, as noticed
 	announced bool      // Changes has said that the term is over
 }
 
+// A notice calls a function when a context has ended, unless it is stopped.
+type notice struct {
+	stop func() bool
+	done chan struct{} // closed when the function has returned
+}
+
+func notify(ctx context.Context, f func()) *notice {
+	n := &notice{done: make(chan struct{})}
+	n.stop = context.AfterFunc(ctx, func() {
+		defer close(n.done)
+		f()
+	})
+	return n
+}
+
+// join stops n, or waits for its function.
+func (n *notice) join() {
+	if !n.stop() {
+		<-n.done
+	}
+}
+
 // elected begins a term under ctx, the context of a Do.
 func (e *Election) elected(ctx context.Context, fence int64) *term {
-	t := &term{election: e, fence: fence, start: e.clock.Now(), told: make(chan struct{})}
+	t := &term{election: e, fence: fence, start: e.clock.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	owner := e.owner()
 	e.mu.Lock()
@@ -36,50 +58,60 @@ func (e *Election) elected(ctx context.Context, fence int64) *term {
 	e.leader = setlock.Holder{Owner: owner, Fence: fence, Remaining: e.lease()}
 	e.change(Change{Leader: owner, Leading: true, Fence: fence, Time: t.start})
 	e.mu.Unlock()
-	t.stop = context.AfterFunc(t.ctx, t.noticed)
-	e.log(slog.LevelInfo, "elected", slog.Int64("fence", fence))
+	// The lock can be lost after the context has ended for another reason, while
+	// OnElected still runs.
+	lock := seam.Term(ctx)
+	t.watches = []*notice{
+		notify(t.ctx, t.noticed),
+		notify(lock, func() {
+			if cause := context.Cause(lock); errors.Is(cause, setlock.ErrLost) {
+				t.announce(cause, false)
+			}
+		}),
+	}
 	return t
 }
 
-// noticed is called when the context of the term has ended and OnElected still
-// runs.
+// leads reports whether the term is one in which this candidate leads, now. It is
+// false for nil.
+func (t *term) leads() bool {
+	return t != nil && t.ctx.Err() == nil && t.election.Lock.Fence() == t.fence
+}
+
+// noticed is called when the context of OnElected has ended, which still runs.
 func (t *term) noticed() {
-	defer close(t.told)
-	cause := context.Cause(t.ctx)
 	e := t.election
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	t.ended = e.clock.Now()
-	e.mu.Unlock()
-	if errors.Is(cause, setlock.ErrLost) {
-		t.announce(cause)
-	}
 }
 
 // over ends the term: OnElected has returned err.
 func (t *term) over(err error) {
-	if !t.stop() {
-		<-t.told
-	}
-	if cause := context.Cause(t.ctx); cause != nil {
-		if err == nil || errors.Is(err, cause) || err == context.Canceled {
-			err = cause
-		} else {
-			err = errors.Join(cause, err)
-		}
-	}
-	t.announce(err)
+	cause := context.Cause(t.ctx)
 	t.cancel(nil)
-	e := t.election
-	e.mu.Lock()
-	e.term = nil
-	e.mu.Unlock()
+	for _, n := range t.watches {
+		n.join()
+	}
+	switch {
+	case cause == nil:
+	case err == nil || errors.Is(err, cause) || err == context.Canceled:
+		err = cause
+	default:
+		err = errors.Join(cause, err)
+	}
+	t.announce(err, true)
 }
 
-// announce tells that the term has ended, unless that was told.
-func (t *term) announce(err error) {
+// announce tells that the term has ended, unless that was told; over says
+// whether OnElected has returned.
+func (t *term) announce(err error, over bool) {
 	e := t.election
 	now := e.clock.Now()
 	e.mu.Lock()
+	if over {
+		e.term = nil
+	}
 	announced := t.announced
 	if !announced {
 		t.announced = true

@@ -72,6 +72,7 @@ func (l *Lock) begin(ctx context.Context, op string) (*term, error) {
 	cancel()
 	if err != nil {
 		t.cancel(nil)
+		t.stop(nil)
 		return nil, err
 	}
 	t.start(h)

@@ -211,8 +211,8 @@ func (x *exchange) run(ctx context.Context) {
 		close(x.talked)
 	}
 	x.cut.Wait()
-	if refusedWith(r.err, "READONLY") {
-		interrupt(conn) // a replica by now: the pool shall dial anew
+	if refusedWith(r.err, "READONLY") || refusedWith(r.err, "MOVED") {
+		interrupt(conn) // it leads to another than the primary: the pool shall dial anew
 	}
 	conn.Close()
 	if x.call.lock == nil {

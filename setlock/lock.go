@@ -414,21 +414,16 @@ func (l *Lock) notSettled(value string, ran bool) {
 	}
 }
 
-// ownLeft returns how long the key lives on at least if value is what this Lock
-// holds and believes in, or 0.
-func (l *Lock) ownLeft(value string, now time.Time) time.Duration {
+// termLeft returns how much longer a running Do that stored value may be
+// believed; 0 if there is none.
+func (l *Lock) termLeft(value string) time.Duration {
 	l.mu.Lock()
 	h := l.held
-	if h == nil || h.value != value {
-		l.mu.Unlock()
+	l.mu.Unlock()
+	if h == nil || h.term == nil || h.value != value {
 		return 0
 	}
-	left := h.ttl - clock.Elapsed(h.sent, now)
-	l.mu.Unlock()
-	if h.term != nil {
-		return max(h.term.trusted(), 0)
-	}
-	return max(left, 0)
+	return h.term.trusted()
 }
 
 // redisNames returns what the Lock is called in Redis.

@@ -298,14 +298,20 @@ func TestOneFaultWhenNobodyCanDial(t *testing.T) {
 
 func TestWatchSeesADeletionByHand(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		mustLock(t, w.direct(lease), 24*time.Hour)
-		c := watch(t, w.direct(lease))
-		receive(t, c, 0)
+		l := w.direct(lease)
+		mustLock(t, l, 24*time.Hour)
+		own, other := watch(t, l), watch(t, w.direct(lease))
+		receive(t, own, 0)
+		receive(t, other, 0)
 		time.Sleep(time.Minute)
 		w.server.Del("k")
-		if h := receive(t, c, lease+time.Millisecond); !h.Nobody() {
-			t.Errorf("saw %+v, want nobody", h)
+		start := time.Now()
+		for name, c := range map[string]<-chan setlock.Holder{"the holder's": own, "another's": other} {
+			if h := receive(t, c, 2*lease); !h.Nobody() {
+				t.Errorf("%s watch saw %+v, want nobody", name, h)
+			}
 		}
+		between(t, "seen after", time.Since(start), 0, lease+time.Millisecond)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/seam"
 )
 
 // A term is the time in which a Do holds the lock. It is lost at most once,
@@ -26,7 +27,7 @@ type term struct {
 
 	// The keeper runs in background until stop, and closes kept.
 	background context.Context
-	stop       context.CancelFunc
+	stop       context.CancelCauseFunc
 	kept       chan struct{}
 
 	mu     sync.Mutex // guards what follows
@@ -51,8 +52,8 @@ func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
 // newTerm returns a term that is neither lost nor trusted yet.
 func newTerm(ctx context.Context, l *Lock) *term {
 	t := &term{lock: l, lease: l.lease(), clock: clock.FromContext(ctx), kept: make(chan struct{})}
-	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(ctx, termKey{}, t))
-	t.background, t.stop = context.WithCancel(context.WithoutCancel(ctx))
+	t.background, t.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	t.ctx, t.cancel = context.WithCancelCause(seam.WithTerm(context.WithValue(ctx, termKey{}, t), t.background))
 	return t
 }
 
@@ -123,7 +124,7 @@ func (t *term) loseIf(reason error, over bool) {
 	t.lost = lost
 	t.mu.Unlock()
 	t.cancel(lost)
-	t.stop()
+	t.stop(lost)
 }
 
 // lostBecause returns why the term was lost, or nil.
@@ -196,7 +197,7 @@ func (t *term) end(err error) error {
 	t.mu.Unlock()
 	t.cancel(context.Canceled)
 	t.guards.Wait()
-	t.stop()
+	t.stop(context.Canceled)
 	<-t.kept
 	t.release()
 	closeHub(t.lock.Pool)

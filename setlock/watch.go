@@ -80,9 +80,8 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				look = look || len(news) > 0
 			}
 		case <-timer.C():
-			// What this Lock holds itself, it need not ask about while that lives: a loss is
-			// seen by the renewals.
-			if left := l.ownLeft(seen.value, now.Now()); left > 0 {
+			// A Do of this very Lock renews: it sees a loss, and what comes after is announced.
+			if left := l.termLeft(seen.value); up && left > 0 {
 				timer.Reset(left + expiryGrace)
 				continue
 			}

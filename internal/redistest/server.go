@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -35,6 +37,62 @@ type Server struct {
 // redis-server on the PATH it skips t, or fails it where RequireServer says so.
 func NewServer(t testing.TB, args ...string) *Server {
 	t.Helper()
+	dir := t.TempDir()
+	return newServer(t, func(port string) []string {
+		return slices.Concat([]string{
+			"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--logfile", "redis.log",
+		}, args)
+	})
+}
+
+// NewSentinel starts a Redis Sentinel that watches primary under the given name: with
+// a quorum of two, it takes a primary that is silent for half a second for dead.
+func NewSentinel(t testing.TB, name string, primary *Server) *Server {
+	t.Helper()
+	dir := t.TempDir()
+	host, primaryPort, _ := net.SplitHostPort(primary.Addr)
+	return newServer(t, func(port string) []string {
+		config := filepath.Join(dir, port+".conf")
+		lines := []string{
+			"bind 127.0.0.1", "port " + port, "dir " + dir, "logfile " + port + ".log",
+			"sentinel monitor " + name + " " + host + " " + primaryPort + " 2",
+			"sentinel down-after-milliseconds " + name + " 500",
+			"sentinel failover-timeout " + name + " 2000",
+		}
+		if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return []string{config, "--sentinel"}
+	})
+}
+
+// NewCluster starts a Redis Cluster of three primaries with a replica each.
+func NewCluster(t testing.TB) []*Server {
+	t.Helper()
+	const nodes = 6
+	create := []string{"--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"}
+	var cluster []*Server
+	for range nodes {
+		dir := t.TempDir()
+		s := newServer(t, func(port string) []string {
+			return []string{
+				"--bind", "127.0.0.1", "--port", port, "--cluster-port", strconv.Itoa(freePort(t)), "--dir", dir, "--save", "",
+				"--logfile", "redis.log", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+				"--repl-diskless-sync-delay", "0",
+			}
+		})
+		cluster = append(cluster, s)
+		create = append(create, s.Addr)
+	}
+	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
+		t.Fatalf("redis-cli %v: %v: %s", create, err, out)
+	}
+	return cluster
+}
+
+// newServer starts a redis-server with the arguments that args returns for a port.
+func newServer(t testing.TB, args func(port string) []string) *Server {
+	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		if os.Getenv(RequireServer) != "" {
@@ -42,16 +100,13 @@ func NewServer(t testing.TB, args ...string) *Server {
 		}
 		t.Skip("no redis-server on the PATH")
 	}
-	dir := t.TempDir()
 	for range 5 {
-		port := freePort(t)
+		port := strconv.Itoa(freePort(t))
 		s := &Server{
-			Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+			Addr: net.JoinHostPort("127.0.0.1", port),
 			t:    t,
 			path: path,
-			args: slices.Concat([]string{
-				"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--logfile", "redis.log",
-			}, args),
+			args: args(port),
 		}
 		t.Cleanup(s.Kill)
 		if err = s.start(); err == nil {

@@ -22,7 +22,20 @@ var ErrMisuse = errors.New("misuse")
 // from several goroutines.
 type Observer func(at time.Time, err error)
 
-type key struct{}
+// WithTerm returns a context derived from ctx, for the function of a Do, that
+// carries term: a context that ends when the lock is lost, with that cause, or
+// when the Do is over, but not when the caller's does.
+func WithTerm(ctx, term context.Context) context.Context {
+	return context.WithValue(ctx, termKey{}, term)
+}
+
+// Term returns what WithTerm has put into ctx.
+func Term(ctx context.Context) context.Context { return ctx.Value(termKey{}).(context.Context) }
+
+type (
+	key     struct{}
+	termKey struct{}
+)
 
 // WithObserver returns a context derived from ctx whose exchanges o observes.
 func WithObserver(ctx context.Context, o Observer) context.Context {

@@ -1,0 +1,182 @@
+package election_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/cenkalti/backoff/v4"
+
+	"example.com/setlock/election"
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+// Unlucky schedules, one by one.
+
+func TestLossAfterResignIsToldAtOnce(t *testing.T) {
+	for _, how := range []string{"resign", "stop"} {
+		t.Run(how, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				leave := make(chan struct{})
+				a := w.candidate("a", func(context.Context) error {
+					<-leave // ignores its context
+					return nil
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- a.Run(ctx) }()
+				time.Sleep(lease)
+				changes := a.Changes()
+				next(t, changes, 0)
+				if how == "resign" {
+					a.Resign()
+				} else {
+					cancel()
+				}
+				time.Sleep(time.Second)
+				w.server.Del("k")
+				other := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, w.server.Dial)}
+				if _, err := other.Lock(t.Context(), time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				if c := next(t, changes, 0); c.Leading || !errors.Is(c.Err, setlock.ErrLost) {
+					t.Errorf("told %+v, want the loss", c)
+				}
+				if got := a.Leader(); got.Owner == "a" {
+					t.Errorf("Leader = %+v after the loss", got)
+				}
+				cancel()
+				close(leave)
+				if err := <-done; err != nil {
+					t.Errorf("Run: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A Redis that can be read and refuses every acquisition.
+func TestCheckSeesRefusedAttempts(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.server.Set("{k}:fence", "foreign")
+		a := w.candidate("a", nil)
+		log := new(bytes.Buffer)
+		a.Logger = slog.New(slog.NewJSONHandler(log, nil))
+		stop := start(t, a)
+		time.Sleep(100 * lease)
+		for range 20 {
+			time.Sleep(lease / 7)
+			if err := a.Check(50 * lease); err == nil || !strings.Contains(err.Error(), "foreign value") {
+				t.Errorf("Check = %v, want the error of the attempts", err)
+			}
+		}
+		w.server.Del("{k}:fence")
+		time.Sleep(lease)
+		if err := a.Check(0); err != nil || !a.IsLeader() {
+			t.Errorf("Check = %v, IsLeader = %v when the attempts succeed", err, a.IsLeader())
+		}
+		stop()
+		if got := strings.Count(log.String(), "attempt failed"); got != 1 {
+			t.Errorf("%d warnings for one error: %s", got, log)
+		}
+	})
+}
+
+// The elapsed time that a BackOff counts is that of failures, not of following.
+func TestFollowingIsNoFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		holder := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, w.server.Dial)}
+		if _, err := holder.Lock(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		a := w.candidate("a", nil)
+		a.BackOff = func() backoff.BackOff { return backoff.NewExponentialBackOff() } // 15 minutes
+		start(t, a)
+		time.Sleep(time.Hour - lease)
+		w.server.SetError("LOADING x") // for its first attempts
+		time.Sleep(2 * lease)
+		w.server.SetError("")
+		time.Sleep(2 * time.Minute)
+		if !a.IsLeader() {
+			t.Error("a has given up")
+		}
+	})
+}
+
+// When a term is told to be over, it is.
+func TestOverMeansOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.candidate("a", func(context.Context) error { return nil })
+		ended := 0
+		a.Logger = slog.New(handler(func(r slog.Record) {
+			if r.Message == "leadership ended" {
+				ended++
+				if a.IsLeader() || a.Leader().Owner != "" {
+					t.Errorf("IsLeader %v, Leader %+v when the leadership has ended", a.IsLeader(), a.Leader())
+				}
+			}
+		}))
+		stop := start(t, a)
+		time.Sleep(time.Second)
+		stop()
+		if ended == 0 {
+			t.Error("no term has ended")
+		}
+	})
+}
+
+// A handler is a slog.Handler.
+type handler func(slog.Record)
+
+func (h handler) Enabled(context.Context, slog.Level) bool      { return true }
+func (h handler) Handle(_ context.Context, r slog.Record) error { h(r); return nil }
+func (h handler) WithAttrs([]slog.Attr) slog.Handler            { return h }
+func (h handler) WithGroup(string) slog.Handler                 { return h }
+
+// Without push, a candidate that has resigned sees the next leader as soon as others do.
+func TestResignWithoutPush(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		redistest.Do(t, w.server.Dial, "PING")
+		w.server.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
+			if strings.EqualFold(cmd, "SUBSCRIBE") {
+				c.WriteError("NOPERM no channels")
+				return true
+			}
+			return false
+		})
+		a := w.candidate("a", nil)
+		a.BackOff = func() backoff.BackOff { return backoff.NewConstantBackOff(2 * lease) } // lets b go first
+		start(t, a)
+		synctest.Wait()
+		b := w.candidate("b", nil)
+		start(t, b)
+		time.Sleep(3 * lease)
+		changes := a.Changes()
+		next(t, changes, 0)
+		a.Resign()
+		next(t, changes, 0)
+		if c := next(t, changes, lease/5+lease/100); c.Leader != "b" {
+			t.Errorf("told %+v, want that b leads", c)
+		}
+	})
+}
+
+func TestChannelsOfARunThatCannotBegin(t *testing.T) {
+	for _, e := range []*election.Election{{}, {Lock: &setlock.Lock{}}} {
+		changes := e.Changes()
+		if err := e.Run(t.Context()); err == nil {
+			t.Error("Run = nil")
+		}
+		<-changes // the present state
+		if _, open := <-changes; open {
+			t.Error("the channel is open after Run")
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package election_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/election"
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+// dialPrimary asks one sentinel after the other for the primary and connects to
+// it, unless that has become a replica meanwhile.
+func dialPrimary(ctx context.Context, sentinels []string, name string) (redis.Conn, error) {
+	timeouts := []redis.DialOption{
+		redis.DialConnectTimeout(time.Second), redis.DialReadTimeout(time.Second), redis.DialWriteTimeout(time.Second),
+	}
+	var failures []error
+	for _, addr := range sentinels {
+		sentinel, err := redis.DialContext(ctx, "tcp", addr, timeouts...)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		at, err := redis.Strings(sentinel.Do("SENTINEL", "get-master-addr-by-name", name))
+		sentinel.Close()
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		conn, err := redis.DialContext(ctx, "tcp", net.JoinHostPort(at[0], at[1]), timeouts...)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		role, err := redis.Values(conn.Do("ROLE"))
+		if err == nil && fmt.Sprintf("%s", role[0]) == "master" {
+			return conn, nil
+		}
+		conn.Close()
+		failures = append(failures, errors.New(addr+" named one that is not the primary"))
+	}
+	return nil, errors.Join(failures...)
+}
+
+// A Pool for a primary that Redis Sentinel watches: see the function dialPrimary
+// beside this example.
+func Example_sentinel() {
+	sentinels := []string{"10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"}
+	pool := &redis.Pool{
+		MaxIdle: 4,
+		DialContext: func(ctx context.Context) (redis.Conn, error) {
+			return dialPrimary(ctx, sentinels, "mymaster")
+		},
+	}
+	defer pool.Close()
+	l := &setlock.Lock{Key: "scheduler", Pool: pool, Replicas: 1}
+	fmt.Println(l.Key)
+}
+
+// A failover by three sentinels, with Replicas 1: a leader again within the time
+// of the failover and a lease, and never two.
+func TestSentinelFailover(t *testing.T) {
+	const lease = 2 * time.Second
+	primary := redistest.NewServer(t, "--repl-diskless-sync-delay", "0")
+	host, port, _ := net.SplitHostPort(primary.Addr)
+	for range 2 {
+		redistest.NewServer(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")
+	}
+	var sentinels []string
+	for range 3 {
+		sentinels = append(sentinels, redistest.NewSentinel(t, "mymaster", primary).Addr)
+	}
+	eventually(t, 20*time.Second, "the sentinels to know each other and the replicas", func() bool {
+		for _, addr := range sentinels {
+			conn, err := redis.Dial("tcp", addr)
+			if err != nil {
+				return false
+			}
+			defer conn.Close()
+			info, _ := redis.String(conn.Do("INFO", "sentinel"))
+			if !strings.Contains(info, "status=ok") || !strings.Contains(info, "slaves=2,sentinels=3") {
+				return false
+			}
+		}
+		return true
+	})
+
+	j := new(judge)
+	for i := range 3 {
+		pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
+			return dialPrimary(ctx, sentinels, "mymaster")
+		}}
+		t.Cleanup(func() { pool.Close() })
+		start(t, &election.Election{
+			Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
+			OnElected: j.work,
+		})
+	}
+	j.failOver(t, lease, primary.Kill)
+}
+
+// eventually waits until ok is true, and fails t if it takes longer than d.
+func eventually(t *testing.T, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(d); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v for %s", d, what)
+		}
+	}
+}
