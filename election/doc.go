@@ -2,9 +2,9 @@
 //
 // Every process that could do the work runs an [Election] with the same Key. One
 // of them is elected: its OnElected runs, with a context that ends before
-// anyone else can be elected. The others follow: they wait until the lock of
-// the leader is released, which they are told, or expires, which they notice
-// within milliseconds. Then they campaign, and one of them wins.
+// its lease can expire and anyone else can be elected. The others follow: they wait
+// until the lock of the leader is released, which they are told, or expires,
+// which they notice within milliseconds. Then they campaign, and one of them wins.
 //
 // # A term
 //
@@ -13,7 +13,7 @@
 //
 //  1. The context of OnElected ends: the lock was lost, the context of Run has
 //     ended, or Resign was called; or OnElected has returned by itself.
-//  2. On a loss, Changes says so at once.
+//  2. On a loss, Changes says so at once, also if the context had ended before.
 //  3. OnElected returns. Until it does, the lock is renewed, unless it was lost.
 //  4. Changes says so, if it has not.
 //  5. The lock is released.

@@ -49,8 +49,9 @@
 // Redis 5 or later: the scripts call TIME before they write, which needs effect
 // replication. A user needs the commands EVALSHA, EVAL, GET, SET, DEL, PTTL, PEXPIRE,
 // TIME, PUBLISH, and for Replicas WAIT, on the lock key and the fence key; and SUBSCRIBE,
-// UNSUBSCRIBE and PING on the channel "setlock:" + Key. Without the right to
-// PUBLISH or SUBSCRIBE everything works, more slowly: changes are polled for.
+// UNSUBSCRIBE and PING on the channel "setlock:" + Key. Without the right to SUBSCRIBE
+// everything works, more slowly: changes are polled for. Without the right to PUBLISH,
+// those who subscribe see them within a Lease.
 //
 // On Redis Cluster, a Key with a brace but without a hash tag must not be used: its
 // fence key may be in another slot.
