@@ -84,7 +84,7 @@ func NewCluster(t testing.TB) []*Server {
 		cluster = append(cluster, s)
 		create = append(create, s.Addr)
 	}
-	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(program(t, "redis-cli"), create...).CombinedOutput(); err != nil {
 		t.Fatalf("redis-cli %v: %v: %s", create, err, out)
 	}
 	return cluster
@@ -93,13 +93,8 @@ func NewCluster(t testing.TB) []*Server {
 // newServer starts a redis-server with the arguments that args returns for a port.
 func newServer(t testing.TB, args func(port string) []string) *Server {
 	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv(RequireServer) != "" {
-			t.Fatalf("%s is set: %v", RequireServer, err)
-		}
-		t.Skip("no redis-server on the PATH")
-	}
+	path := program(t, "redis-server")
+	var err error
 	for range 5 {
 		port := strconv.Itoa(freePort(t))
 		s := &Server{
@@ -116,6 +111,20 @@ func newServer(t testing.TB, args func(port string) []string) *Server {
 	}
 	t.Fatalf("redis-server: %v", err)
 	return nil
+}
+
+// program returns the path of a program. Without it, program skips t, or fails it
+// where RequireServer says so.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv(RequireServer) != "" {
+			t.Fatalf("%s is set: %v", RequireServer, err)
+		}
+		t.Skipf("no %s on the PATH", name)
+	}
+	return path
 }
 
 // freePort returns a port on which nobody listens at the moment.
