@@ -99,10 +99,13 @@ func TestFollowingIsNoFailure(t *testing.T) {
 		a := w.candidate("a", nil)
 		a.BackOff = func() backoff.BackOff { return backoff.NewExponentialBackOff() } // 15 minutes
 		start(t, a)
-		time.Sleep(time.Hour - lease)
-		w.server.SetError("LOADING x") // for its first attempts
-		time.Sleep(2 * lease)
-		w.server.SetError("")
+		time.Sleep(time.Hour - time.Second)
+		w.server.Set("{k}:fence", "foreign") // its first attempts fail
+		time.Sleep(time.Minute)
+		if err := a.Check(lease); err == nil {
+			t.Error("no attempt has failed")
+		}
+		w.server.Del("{k}:fence")
 		time.Sleep(2 * time.Minute)
 		if !a.IsLeader() {
 			t.Error("a has given up")
