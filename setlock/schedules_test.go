@@ -78,6 +78,7 @@ func TestTimesAreSetWhileATermBegins(t *testing.T) {
 func TestReleaseWhoseReplyIsLostIsNoLoss(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.lock(lease)
+		warm(t, l)
 		err := l.Do(t.Context(), func(context.Context) error {
 			time.Sleep(2 * lease)
 			w.network.Set(redistest.Faults{LoseReplies: true})
@@ -93,11 +94,15 @@ func TestReleaseWhoseReplyIsLostIsNoLoss(t *testing.T) {
 func TestUnlockAfterTheWorkIsNoLoss(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.lock(lease)
-		w.network.Set(redistest.Faults{Delay: 10 * time.Millisecond})
+		warm(t, l)
 		unlocked := make(chan error)
 		err := l.Do(t.Context(), func(context.Context) error {
-			// Goes out with the release, or a little before.
-			time.AfterFunc(time.Millisecond, func() { unlocked <- l.Unlock(t.Context()) })
+			w.network.Set(redistest.Faults{Delay: 10 * time.Millisecond})
+			// Goes out with the release, over a connection that is quicker by then.
+			time.AfterFunc(time.Millisecond, func() {
+				w.network.Set(redistest.Faults{})
+				unlocked <- l.Unlock(t.Context())
+			})
 			return nil
 		})
 		if err != nil {
