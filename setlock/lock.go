@@ -96,7 +96,7 @@ const maxUnsure = 8
 // expiry.
 //
 // After any other error the lock is not held: an acquisition whose reply never
-// came is undone, for up to a second after the call, or adopted by the next Lock
+// came is undone, for up to two seconds after the call, or adopted by the next Lock
 // or Do of this Lock.
 func (l *Lock) Lock(ctx context.Context, d time.Duration) (time.Duration, error) {
 	_, remaining, err := l.acquire(ctx, "lock", d, nil)
