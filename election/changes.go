@@ -104,6 +104,13 @@ func (e *Election) observe(at time.Time, err error) {
 	e.warn(err)
 }
 
+// tries notes that an attempt to be elected begins.
+func (e *Election) tries() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.trying = true
+}
+
 // failed notes that an attempt to be elected has failed.
 func (e *Election) failed(err error) {
 	e.mu.Lock()
@@ -115,11 +122,12 @@ func (e *Election) failed(err error) {
 // another leads.
 func (e *Election) answered() {
 	e.mu.Lock()
-	e.attempt = trouble{}
+	e.attempt, e.trying = trouble{}, false
 	e.warn(nil)
 }
 
-// warn logs err if it is of another kind than the last one. It unlocks e.mu. After
+// warn logs err if it is of another kind than the last one, which a success forgets unless
+// it is that of a read while an attempt is tried. It unlocks e.mu. After
 // Run has returned it does nothing: the helper that undoes an acquisition may end later.
 func (e *Election) warn(err error) {
 	changed := false
@@ -127,7 +135,7 @@ func (e *Election) warn(err error) {
 	case err != nil:
 		changed = kind(err) != e.warned
 		e.warned = kind(err)
-	case e.exchange.err == nil && e.attempt.err == nil:
+	case e.exchange.err == nil && !e.trying:
 		e.warned = ""
 	}
 	changed = changed && e.running

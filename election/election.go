@@ -69,6 +69,7 @@ type Election struct {
 	term     *term                    // while OnElected runs
 	exchange trouble                  // of the last exchange with Redis
 	attempt  trouble                  // of the last attempt to be elected
+	trying   bool                     // an attempt is on its way, or the last one has failed
 	warned   string                   // the kind of error last logged, "" since a success
 }
 

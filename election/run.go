@@ -31,6 +31,7 @@ type run struct {
 func (r *run) campaign(ctx context.Context) error {
 	for {
 		led := false
+		r.tries()
 		err := r.Lock.Do(ctx, func(ctx context.Context) error {
 			led = true
 			r.answered()
