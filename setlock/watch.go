@@ -22,7 +22,7 @@ const expiryGrace = time.Millisecond
 // announcements do not arrive, because the user has no right to subscribe or the
 // connection is down, Watch polls ten to twenty times per Lease; when they do
 // again, it looks before it trusts silence. When Redis cannot be asked, the last
-// Holder stands, and Watch tries again until it can.
+// Holder stands, and Watch tries again until it can: within a Lease of when it can.
 //
 // The channel is closed when ctx ends, or at once if the Lock has no Key or Pool
 // or a field out of range. All watches on one Pool share one connection, dialled
@@ -51,7 +51,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		known   bool          // seen is set
 		pending chan<- Holder // out while seen is to be delivered
 		up      bool          // announcements arrive
-		pause   = newBackOff(time.Duration(lease))
+		pause   = newBackOff(lease.renewEvery())
 		timer   = now.NewTimer(0)
 	)
 	defer timer.Stop()

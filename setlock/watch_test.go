@@ -169,7 +169,7 @@ func TestWatchAfterAnOutage(t *testing.T) {
 		mustLock(t, a, time.Hour)
 		quiet(t, c, time.Minute) // what was seen last stands
 		w.network.Set(redistest.Faults{})
-		if h := receive(t, c, 2*lease); h.Fence != a.Fence() {
+		if h := receive(t, c, lease); h.Fence != a.Fence() {
 			t.Errorf("after the outage saw %+v, want fence %d", h, a.Fence())
 		}
 		time.Sleep(time.Minute)
