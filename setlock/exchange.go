@@ -14,26 +14,7 @@ import (
 	"example.com/setlock/internal/seam"
 )
 
-// A call is one script to run: one round trip, or two when the server does
-// not know the script yet.
-type call struct {
-	script *redis.Script
-	args   []any // keys and arguments
-
-	// replicas must confirm what the script wrote, within wait.
-	replicas int
-	wait     time.Duration
-
-	// Of an acquisition, the Lock and the value: for the release that takes it
-	// back when nobody waits for it any more.
-	lock  *Lock
-	value string
-}
-
-// undo returns the arguments of that release.
-func (c call) undo() []any { return c.lock.releaseArgs(c.value) }
-
-// A result is what became of a call.
+// A result is what became of an exchange.
 type result struct {
 	reply any
 	sent  time.Time // before the request went out; zero: it never did
@@ -50,47 +31,58 @@ const (
 	over // the connection is not used any more
 )
 
-// An exchange is a call on its way. The connection belongs to run, which may
-// be blocked in the pool, in somebody's Dial or in the network; the caller
-// leaves when its context ends, and takes the connection away.
+// An exchange runs one script, once: one round trip, or two when the server does
+// not know the script yet. The connection belongs to run, which may be blocked in
+// the pool, in somebody's Dial or in the network; the caller leaves when its
+// context ends, and takes the connection away.
 type exchange struct {
-	pool  *redis.Pool
-	clock clock.Clock
-	call  call
+	script *script
+	args   []any  // of EVALSHA, see script.with
+	room   [9]any // for args, as long as they fit
 
+	// replicas must confirm what the script wrote, within wait.
+	replicas int
+	wait     time.Duration
+
+	// Of an acquisition, the Lock and the hold: for the release that takes it
+	// back when nobody waits for it any more.
+	lock *Lock
+	hold *hold
+
+	pool   *redis.Pool
+	clock  clock.Clock
 	conn   redis.Conn    // set by run before it leaves the phase dialling
 	result result        // set by run before done is closed
-	done   chan struct{} // closed when run has given the connection back
-	talked chan struct{} // closed when run has stopped using the connection
+	done   chan struct{} // closed when run has given the connection back; nil: nobody waits
 
 	mu    sync.Mutex // guards what follows
 	phase phase
 	left  bool           // the caller leaves
 	gone  bool           // it has left without a result
 	ended bool           // run has a result
-	piped bool           // abandon sends the undo behind the acquisition
+	piped chan struct{}  // not nil: abandon sends the undo behind the acquisition; closed when it may stop
 	sent  time.Time      // as in result
 	cut   sync.WaitGroup // what abandon started
 }
 
 var errLeft = errors.New("the caller has left")
 
-// exchange runs c on a connection of pool. It blocks until Redis has answered
+// do runs the script on a connection of pool. It blocks until Redis has answered
 // or ctx has ended; then, if the pool is still dialling, at once, and otherwise
 // after at most joinFor. A helper that is stuck in the pool's Dial ends when
 // that does and sends nothing; one that undoes an acquisition ends within
 // undoFor on this connection, or twice that with another one.
-func (c call) exchange(ctx context.Context, pool *redis.Pool) result {
+func (x *exchange) do(ctx context.Context, pool *redis.Pool) result {
 	if ctx.Err() != nil {
 		return result{err: context.Cause(ctx)}
 	}
-	x := &exchange{pool: pool, clock: clock.FromContext(ctx), call: c}
+	x.pool, x.clock = pool, clock.FromContext(ctx)
 	if ctx.Done() == nil {
 		x.run(ctx)
 		seam.Observe(ctx, x.clock.Now(), x.result.err)
 		return x.result
 	}
-	x.done, x.talked = make(chan struct{}), make(chan struct{})
+	x.done = make(chan struct{})
 	go x.run(ctx) // joined below, except as the comment above says
 	var r result
 	select {
@@ -122,16 +114,21 @@ func ended(ctx context.Context, c clock.Clock) bool {
 	return ctx.Err() != nil
 }
 
+// undo returns the exchange that takes an acquisition back.
+func (x *exchange) undo() *exchange { return x.lock.releasing(x.hold.arg) }
+
 // leave takes the connection away from run and returns what is known by then;
 // cause is why the caller leaves.
 func (x *exchange) leave(cause error) result {
 	x.mu.Lock()
 	x.left = true
 	phase := x.phase
-	x.piped = phase == reading && x.call.lock != nil
+	if phase == reading && x.lock != nil {
+		x.piped = make(chan struct{})
+	}
 	if phase == writing || phase == reading {
 		x.cut.Add(1)
-		go x.abandon() // joined by run
+		go x.abandon(x.piped) // joined by run
 	}
 	x.mu.Unlock()
 	if phase == dialling {
@@ -161,9 +158,9 @@ func (x *exchange) leave(cause error) result {
 // abandon ends what run is blocked in. An acquisition on its way is undone on
 // the same connection, where nothing can come between the two, even on a server
 // that is paused and runs both later.
-func (x *exchange) abandon() {
+func (x *exchange) abandon(piped <-chan struct{}) {
 	defer x.cut.Done()
-	if !x.piped {
+	if piped == nil {
 		interrupt(x.conn)
 		return
 	}
@@ -173,10 +170,10 @@ func (x *exchange) abandon() {
 		interrupt(x.conn)
 	})
 	// An error here has broken the connection, and run sees it.
-	if releaseScript.Send(x.conn, x.call.undo()...) == nil {
+	if undo := x.undo(); undo.script.send(x.conn, undo.args) == nil {
 		x.conn.Flush()
 	}
-	<-x.talked
+	<-piped
 	if timer.Stop() {
 		x.cut.Done()
 	}
@@ -201,21 +198,19 @@ func (x *exchange) run(ctx context.Context) {
 	r.sent = x.sent
 	piped := x.piped
 	x.mu.Unlock()
-	if piped {
+	if piped != nil {
 		r.err = errLeft
 		if _, err := conn.Receive(); err == nil { // the reply to the undo
 			r.ran = false
 		}
-	}
-	if x.talked != nil {
-		close(x.talked)
+		close(piped)
 	}
 	x.cut.Wait()
 	if refusedWith(r.err, "READONLY") || refusedWith(r.err, "MOVED") {
 		interrupt(conn) // it leads to another than the primary: the pool shall dial anew
 	}
 	conn.Close()
-	if x.call.lock == nil {
+	if x.lock == nil {
 		return
 	}
 	if r.err != nil && r.ran {
@@ -230,24 +225,25 @@ func (x *exchange) run(ctx context.Context) {
 		ran = !x.takeBack(ctx) // it has come after all, and nobody knows
 	}
 	if !ran {
-		x.call.lock.settle(x.call.value)
+		x.lock.settle(x.hold.value)
 	}
 }
 
 // talk runs the script and waits for the replicas.
 func (x *exchange) talk() (any, error) {
 	r := &x.result
-	reply, err := x.round(x.call.script.SendHash, x.call.args)
+	reply, err := x.round(x.script.sendHash, x.args)
 	if refusedWith(err, "NOSCRIPT") {
-		reply, err = x.round(x.call.script.Send, x.call.args)
+		reply, err = x.round(x.script.send, x.args)
 	}
 	r.ran = err != errLeft && !refused(err)
-	if err != nil || x.call.replicas == 0 || !wrote(reply) {
+	if err != nil || x.replicas == 0 || !wrote(reply) {
 		return reply, err
 	}
 	err = x.confirm()
-	if err != nil && x.call.lock != nil {
-		if _, err := x.round(releaseScript.Send, x.call.undo()); err == nil {
+	if err != nil && x.lock != nil {
+		undo := x.undo()
+		if _, err := x.round(undo.script.send, undo.args); err == nil {
 			r.ran = false
 		}
 	}
@@ -257,8 +253,8 @@ func (x *exchange) talk() (any, error) {
 // confirm waits for the replicas to have what the script wrote, see
 // https://redis.io/docs/latest/commands/wait/.
 func (x *exchange) confirm() error {
-	send := func(conn redis.Conn, args ...any) error { return conn.Send("WAIT", args...) }
-	reply, err := x.round(send, []any{x.call.replicas, milliseconds(x.call.wait)})
+	send := func(conn redis.Conn, args []any) error { return conn.Send("WAIT", args...) }
+	reply, err := x.round(send, []any{x.replicas, milliseconds(x.wait)})
 	if err != nil {
 		return fmt.Errorf("waiting for replicas: %w", err)
 	}
@@ -266,8 +262,8 @@ func (x *exchange) confirm() error {
 	if err != nil {
 		return fmt.Errorf("waiting for replicas: %w", err)
 	}
-	if n < int64(x.call.replicas) {
-		return fmt.Errorf("confirmed by %d of %d replicas", n, x.call.replicas)
+	if n < int64(x.replicas) {
+		return fmt.Errorf("confirmed by %d of %d replicas", n, x.replicas)
 	}
 	return nil
 }
@@ -287,16 +283,16 @@ func wrote(reply any) bool {
 func (x *exchange) takeBack(ctx context.Context) bool {
 	ctx, cancel := clock.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
-	r := call{script: releaseScript, args: x.call.undo()}.exchange(ctx, x.pool)
+	r := x.undo().do(ctx, x.pool)
 	return r.err == nil && r.reply == int64(1)
 }
 
 // round sends one command and receives its reply.
-func (x *exchange) round(send func(redis.Conn, ...any) error, args []any) (any, error) {
+func (x *exchange) round(send func(redis.Conn, []any) error, args []any) (any, error) {
 	if !x.enter(writing) {
 		return nil, errLeft
 	}
-	if err := send(x.conn, args...); err != nil {
+	if err := send(x.conn, args); err != nil {
 		return nil, err
 	}
 	if err := x.conn.Flush(); err != nil {

@@ -50,7 +50,7 @@ type sighting struct {
 
 func (l *Lock) look(ctx context.Context) (sighting, error) {
 	n := l.redisNames()
-	r := call{script: holderScript, args: []any{n.key, n.fence}}.exchange(ctx, l.Pool)
+	r := holderScript.with(n.key, n.fence).do(ctx, l.Pool)
 	if r.err != nil {
 		return sighting{}, r.err
 	}

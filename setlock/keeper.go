@@ -74,7 +74,7 @@ func (t *term) keep() {
 func (t *term) renew(pool *redis.Pool) bool {
 	ctx, cancel := clock.WithTimeout(t.background, min(t.lease.attempt(), t.left()))
 	defer cancel()
-	r := t.lock.timeCall(t.hold, renewScript, time.Duration(t.lease)).exchange(ctx, pool)
+	r := t.lock.settingTime(t.hold, renewScript, time.Duration(t.lease)).do(ctx, pool)
 	err := r.err
 	if err == nil {
 		var n int64

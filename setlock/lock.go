@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -64,6 +63,7 @@ type Lock struct {
 // A hold is an acquisition that succeeded.
 type hold struct {
 	value    string
+	arg      any // value, as an argument of scripts
 	fence    int64
 	clock    clock.Clock
 	acquired time.Time // before the request
@@ -142,12 +142,12 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	}
 	values := unsure
 	if h != nil {
-		values = append(values, h.value)
+		values = append(values, h.arg)
 		if h.term != nil {
 			h.term.lose(errReleased)
 		}
 	}
-	r := l.release(ctx, l.Pool, values...)
+	r := l.releasing(values...).do(ctx, l.Pool)
 	if r.err != nil {
 		return l.fail(op, r.err)
 	}
@@ -197,28 +197,20 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 	ttl := milliseconds(d)
 	now := clock.FromContext(ctx)
 	h := &hold{value: newValue(l.owner()), clock: now, term: t, ttl: remainingTime(ttl)}
+	h.arg = h.value
 	n := l.redisNames()
-	args := append(make([]any, 0, 8), n.key, n.fence, h.value, ttl, lingerMillis, n.channel)
+	x := acquireScript.with(n.key, n.fence, h.arg, ttl, lingerMillis, n.channel)
+	x.replicas, x.wait, x.lock, x.hold = l.Replicas, min(l.lease().wait(), h.ttl), l, h
 	l.mu.Lock()
+	mine := any("")
 	if l.held != nil {
-		args = append(args, l.held.value)
-	} else {
-		args = append(args, "")
+		mine = l.held.arg
 	}
-	for _, value := range l.unsureValues(now.Now()) {
-		args = append(args, value)
-	}
+	x.args = append(append(x.args, mine), l.unsureValues(now.Now())...)
 	l.unsure = append(l.unsure, attempt{value: h.value, until: now.Now().Add(h.ttl).Add(unsureFor), running: true})
 	l.mu.Unlock()
 
-	r := call{
-		script:   acquireScript,
-		args:     args,
-		replicas: l.Replicas,
-		wait:     min(l.lease().wait(), h.ttl),
-		lock:     l,
-		value:    h.value,
-	}.exchange(ctx, l.Pool)
+	r := x.do(ctx, l.Pool)
 	outcome, number, err := int64(0), int64(0), r.err
 	if err == nil {
 		outcome, number, err = acquireReply(r.reply)
@@ -258,7 +250,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 }
 
 // setTime runs extendScript or renewScript.
-func (l *Lock) setTime(ctx context.Context, op string, script *redis.Script, d time.Duration) error {
+func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Duration) error {
 	if err := l.check(op); err != nil {
 		return err
 	}
@@ -282,7 +274,7 @@ func (l *Lock) setTime(ctx context.Context, op string, script *redis.Script, d t
 		h.sent, h.ttl = now, d // believe the shorter time while both may stand
 	}
 	l.mu.Unlock()
-	r := l.timeCall(h, script, d).exchange(ctx, l.Pool)
+	r := l.settingTime(h, script, d).do(ctx, l.Pool)
 	if r.err != nil {
 		if !r.ran {
 			l.mu.Lock()
@@ -308,31 +300,20 @@ func (l *Lock) setTime(ctx context.Context, op string, script *redis.Script, d t
 	return nil
 }
 
-// timeCall is the call of renewScript or extendScript for h.
-func (l *Lock) timeCall(h *hold, script *redis.Script, d time.Duration) call {
+// settingTime is renewScript or extendScript for h.
+func (l *Lock) settingTime(h *hold, script *script, d time.Duration) *exchange {
 	n := l.redisNames()
-	return call{
-		script: script,
-		args: []any{
-			n.key, n.fence, h.value, milliseconds(d), lingerMillis, strconv.FormatInt(h.fence, 10),
-		},
-		replicas: l.Replicas,
-		wait:     l.lease().wait(),
-	}
+	x := script.with(n.key, n.fence, h.arg, milliseconds(d), lingerMillis, h.fence)
+	x.replicas, x.wait = l.Replicas, l.lease().wait()
+	return x
 }
 
-// release deletes the key if one of values stands there.
-func (l *Lock) release(ctx context.Context, pool *redis.Pool, values ...string) result {
-	return call{script: releaseScript, args: l.releaseArgs(values...)}.exchange(ctx, pool)
-}
-
-func (l *Lock) releaseArgs(values ...string) []any {
+// releasing is the release of whichever of values stands in the key.
+func (l *Lock) releasing(values ...any) *exchange {
 	n := l.redisNames()
-	args := append(make([]any, 0, 3), n.key, n.channel)
-	for _, value := range values {
-		args = append(args, value)
-	}
-	return args
+	x := releaseScript.with(n.key, n.channel)
+	x.args = append(x.args, values...)
+	return x
 }
 
 // taken notes that h does not stand in Redis any more.
@@ -376,12 +357,12 @@ func (l *Lock) endTurn() { <-l.turn }
 
 // unsureValues returns the values of acquisitions that may stand in Redis
 // without our knowing. l.mu is locked.
-func (l *Lock) unsureValues(now time.Time) []string {
+func (l *Lock) unsureValues(now time.Time) []any {
 	l.unsure = slices.DeleteFunc(l.unsure, func(a attempt) bool { return !a.running && now.After(a.until) })
 	if len(l.unsure) > maxUnsure {
 		l.unsure = slices.Delete(l.unsure, 0, len(l.unsure)-maxUnsure)
 	}
-	var values []string
+	var values []any
 	for _, a := range l.unsure {
 		if !a.running {
 			values = append(values, a.value)

@@ -25,12 +25,35 @@ var (
 	//go:embed holder.lua
 	holderSource string
 
-	acquireScript = redis.NewScript(2, acquireSource)
-	renewScript   = redis.NewScript(2, renewSource)
-	extendScript  = redis.NewScript(2, extendSource)
-	releaseScript = redis.NewScript(1, releaseSource)
-	holderScript  = redis.NewScript(2, holderSource)
+	acquireScript = newScript(2, acquireSource)
+	renewScript   = newScript(2, renewSource)
+	extendScript  = newScript(2, extendSource)
+	releaseScript = newScript(1, releaseSource)
+	holderScript  = newScript(2, holderSource)
 )
+
+// A script is a Lua script as arguments of EVALSHA and EVAL: made once.
+type script struct{ source, hash, keys any }
+
+func newScript(keys int, source string) *script {
+	return &script{source: source, hash: redis.NewScript(keys, source).Hash(), keys: keys}
+}
+
+// with returns the exchange that runs s with keys and arguments.
+func (s *script) with(args ...any) *exchange {
+	x := &exchange{script: s}
+	x.args = append(append(x.room[:0], s.hash, s.keys), args...)
+	return x
+}
+
+// sendHash sends s to a server that knows it.
+func (s *script) sendHash(conn redis.Conn, args []any) error { return conn.Send("EVALSHA", args...) }
+
+// send sends s to a server that may not know it.
+func (s *script) send(conn redis.Conn, args []any) error {
+	args[0] = s.source
+	return conn.Send("EVAL", args...)
+}
 
 // What acquire.lua returns.
 const (

@@ -227,7 +227,7 @@ func (t *term) release() {
 	r := result{}
 	for _, pool := range []*redis.Pool{l.Pool, t.hub.spare} {
 		try, cancel := clock.WithTimeout(ctx, t.lease.release())
-		r = l.release(try, pool, h.value)
+		r = l.releasing(h.arg).do(try, pool)
 		cancel()
 		if r.err == nil {
 			break
