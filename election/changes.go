@@ -96,12 +96,12 @@ func (t trouble) then(err error, at time.Time) trouble {
 	return trouble{err, t.since}
 }
 
-// observe is told of each exchange with Redis. One that works says nothing of the
+// Exchanged is told of each exchange with Redis. One that works says nothing of the
 // attempts to be elected: a Redis that can be read may refuse to write.
-func (e *Election) observe(at time.Time, err error) {
-	e.mu.Lock()
-	e.exchange = e.exchange.then(err, at)
-	e.warn(err)
+func (o observer) Exchanged(at time.Time, err error) {
+	o.mu.Lock()
+	o.exchange = o.exchange.then(err, at)
+	o.warn(err)
 }
 
 // tries notes that an attempt to be elected begins.

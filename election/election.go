@@ -92,15 +92,8 @@ func (e *Election) Run(ctx context.Context) error {
 	if r.pace = e.backOff(); r.pace == nil {
 		return errBackOff
 	}
-	ctx = seam.WithObserver(ctx, e.observe)
-	watching, cancel := context.WithCancel(ctx)
-	r.watch = e.Lock.Watch(watching)
-	defer func() {
-		cancel()
-		for range r.watch {
-		}
-	}()
-	return r.campaign(ctx)
+	defer r.unwatch()
+	return r.campaign(seam.WithObserver(ctx, observer{e}))
 }
 
 // Resign ends the term that OnElected is in, if there is one: its context ends with the

@@ -18,8 +18,9 @@ type run struct {
 	*Election
 	clock  clock.Clock
 	pace   backoff.BackOff
-	watch  <-chan setlock.Holder
-	holder setlock.Holder // the last of watch
+	watch  <-chan setlock.Holder // nil until this candidate has to wait
+	stop   context.CancelFunc    // of watch
+	holder setlock.Holder        // the last of watch
 
 	// Of our last term.
 	fence    int64
@@ -100,6 +101,10 @@ func (r *run) pause(ctx context.Context) bool {
 // next waits for the next holder that the watch sees, for d at most unless that is
 // backoff.Stop, or until ctx ends. It reports whether there was one.
 func (r *run) next(ctx context.Context, d time.Duration) bool {
+	if r.watch == nil {
+		watching, stop := context.WithCancel(ctx)
+		r.watch, r.stop = r.Lock.Watch(watching), stop
+	}
 	var due <-chan time.Time
 	if d != backoff.Stop {
 		timer := r.clock.NewTimer(d)
@@ -121,6 +126,16 @@ func (r *run) next(ctx context.Context, d time.Duration) bool {
 			r.see(h)
 		}
 		return true
+	}
+}
+
+// unwatch ends the watch, if there is one.
+func (r *run) unwatch() {
+	if r.watch == nil {
+		return
+	}
+	r.stop()
+	for range r.watch {
 	}
 }
 

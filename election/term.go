@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"example.com/setlock/internal/clock"
@@ -18,58 +19,43 @@ type term struct {
 	fence    int64
 	start    time.Time
 	ctx      context.Context // of OnElected
-	cancel   context.CancelCauseFunc
-	watches  []*notice
+	stop     func() bool     // keeps noticed from being called
+	noticing sync.WaitGroup  // noticed, when it is to run or runs
 
 	// Guarded by Election.mu.
 	ended     time.Time // when ctx ended, as noticed
 	announced bool      // Changes has said that the term is over
 }
 
-// A notice calls a function when a context has ended, unless it is stopped.
-type notice struct {
-	stop func() bool
-	done chan struct{} // closed when the function has returned
-}
-
-func notify(ctx context.Context, f func()) *notice {
-	n := &notice{done: make(chan struct{})}
-	n.stop = context.AfterFunc(ctx, func() {
-		defer close(n.done)
-		f()
-	})
-	return n
-}
-
-// join stops n, or waits for its function.
-func (n *notice) join() {
-	if !n.stop() {
-		<-n.done
-	}
-}
-
 // elected begins a term under ctx, the context of a Do.
 func (e *Election) elected(ctx context.Context, fence int64) *term {
-	t := &term{election: e, fence: fence, start: e.clock.Now()}
-	t.ctx, t.cancel = context.WithCancelCause(ctx)
+	t := &term{election: e, fence: fence, start: e.clock.Now(), ctx: ctx}
 	owner := e.owner()
 	e.mu.Lock()
 	e.term = t
 	e.leader = setlock.Holder{Owner: owner, Fence: fence, Remaining: e.lease()}
 	e.change(Change{Leader: owner, Leading: true, Fence: fence, Time: t.start})
 	e.mu.Unlock()
-	// The lock can be lost after the context has ended for another reason, while
-	// OnElected still runs.
-	lock := seam.Term(ctx)
-	t.watches = []*notice{
-		notify(t.ctx, t.noticed),
-		notify(lock, func() {
-			if cause := context.Cause(lock); errors.Is(cause, setlock.ErrLost) {
-				t.announce(cause, false)
-			}
-		}),
+	t.noticing.Add(1)
+	t.stop = context.AfterFunc(ctx, t.noticed)
+	if lost := seam.TermOf(ctx).Lost(); lost != nil { // before there was a term to tell
+		t.announce(lost, false)
 	}
 	return t
+}
+
+// An observer hears from the Lock of an Election.
+type observer struct{ *Election }
+
+// Lost tells of a loss at once, also after the context of OnElected has ended for
+// another reason, while OnElected still runs.
+func (o observer) Lost(fence int64, err error) {
+	o.mu.Lock()
+	t := o.term
+	o.mu.Unlock()
+	if t != nil && t.fence == fence {
+		t.announce(err, false)
+	}
 }
 
 // leads reports whether the term is one in which this candidate leads, now. It is
@@ -80,6 +66,7 @@ func (t *term) leads() bool {
 
 // noticed is called when the context of OnElected has ended, which still runs.
 func (t *term) noticed() {
+	defer t.noticing.Done()
 	e := t.election
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -89,10 +76,11 @@ func (t *term) noticed() {
 // over ends the term: OnElected has returned err.
 func (t *term) over(err error) {
 	cause := context.Cause(t.ctx)
-	t.cancel(nil)
-	for _, n := range t.watches {
-		n.join()
+	t.cancel(context.Canceled)
+	if t.stop() {
+		t.noticing.Done()
 	}
+	t.noticing.Wait()
 	switch {
 	case cause == nil:
 	case err == nil || errors.Is(err, cause) || err == context.Canceled:
@@ -102,6 +90,9 @@ func (t *term) over(err error) {
 	}
 	t.announce(err, true)
 }
+
+// cancel ends the context of OnElected.
+func (t *term) cancel(cause error) { seam.TermOf(t.ctx).Cancel(cause) }
 
 // announce tells that the term has ended, unless that was told; over says
 // whether OnElected has returned.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/seam"
 )
 
 // A DoFunc is work that needs the lock. Its context carries the fencing token, see
@@ -55,14 +56,12 @@ func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 // other context. It is this hold's token even after the lock was lost: whoever
 // checks it refuses it from the moment when another's has come.
 func FenceFromContext(ctx context.Context) (int64, bool) {
-	t, ok := ctx.Value(termKey{}).(*term)
+	t, ok := ctx.Value(seam.TermKey{}).(*term)
 	if !ok {
 		return 0, false
 	}
 	return t.hold.fence, true
 }
-
-type termKey struct{}
 
 // begin acquires the lock and starts a term.
 func (l *Lock) begin(ctx context.Context, op string) (*term, error) {

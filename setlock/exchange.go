@@ -79,7 +79,7 @@ func (x *exchange) do(ctx context.Context, pool *redis.Pool) result {
 	x.pool, x.clock = pool, clock.FromContext(ctx)
 	if ctx.Done() == nil {
 		x.run(ctx)
-		seam.Observe(ctx, x.clock.Now(), x.result.err)
+		seam.Exchanged(ctx, x.clock.Now(), x.result.err)
 		return x.result
 	}
 	x.done = make(chan struct{})
@@ -95,7 +95,7 @@ func (x *exchange) do(ctx context.Context, pool *redis.Pool) result {
 		r = x.leave(context.Cause(ctx))
 	}
 	if r.err == nil || ctx.Err() == nil || errors.Is(r.err, context.DeadlineExceeded) {
-		seam.Observe(ctx, x.clock.Now(), r.err)
+		seam.Exchanged(ctx, x.clock.Now(), r.err)
 	}
 	return r
 }

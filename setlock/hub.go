@@ -2,6 +2,7 @@ package setlock
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,11 +87,11 @@ func (h *hub) subscribe(ctx context.Context, pool *redis.Pool, channel string) *
 	s := &subscription{hub: h, line: n, channel: channel, signal: make(chan struct{}, 1), look: true}
 	t := n.topics[channel]
 	if t == nil {
-		t = &topic{subscribers: make(map[*subscription]struct{})}
+		t = new(topic)
 		n.topics[channel] = t
 		n.change(channel)
 	}
-	t.subscribers[s] = struct{}{}
+	t.subscribers = append(t.subscribers, s)
 	s.up = t.confirmed
 	if s.up {
 		notify(s.signal)
@@ -116,7 +117,7 @@ func (s *subscription) close() {
 	h, n := s.hub, s.line
 	h.mu.Lock()
 	t := n.topics[s.channel]
-	delete(t.subscribers, s)
+	t.subscribers = slices.DeleteFunc(t.subscribers, func(other *subscription) bool { return other == s })
 	if len(t.subscribers) == 0 {
 		delete(n.topics, s.channel)
 		n.change(s.channel)

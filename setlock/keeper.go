@@ -42,7 +42,7 @@ func (t *term) keep() {
 			scheduled = true
 		}
 		if announced == nil {
-			announced = t.hub.subscribe(t.background, l.Pool, channelOf(l.Key))
+			announced = t.hub.subscribe(t.background, l.Pool, l.redisNames().topic)
 			defer announced.close()
 			signal = announced.signal
 		}

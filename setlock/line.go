@@ -41,7 +41,7 @@ type line struct {
 
 // A topic is a channel to which somebody subscribes.
 type topic struct {
-	subscribers map[*subscription]struct{}
+	subscribers []*subscription
 	confirmed   bool // Redis has said that it sends us this channel
 }
 
@@ -257,12 +257,12 @@ func (n *line) hear(reply any) {
 	switch {
 	case string(kind) == "subscribe":
 		t.confirmed = true
-		for s := range t.subscribers {
+		for _, s := range t.subscribers {
 			s.up, s.look = true, true
 			notify(s.signal)
 		}
 	case string(kind) == "message" && isMessage:
-		for s := range t.subscribers {
+		for _, s := range t.subscribers {
 			s.news = data
 			notify(s.signal)
 		}
@@ -275,7 +275,7 @@ func (n *line) down() {
 	defer n.hub.mu.Unlock()
 	for _, t := range n.topics {
 		t.confirmed = false
-		for s := range t.subscribers {
+		for _, s := range t.subscribers {
 			s.up = false
 			notify(s.signal)
 		}

@@ -412,7 +412,7 @@ func (l *Lock) redisNames() *names {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.names == nil {
-		l.names = &names{l.Key, fenceKey(l.Key), channelOf(l.Key)}
+		l.names = newNames(l.Key)
 	}
 	return l.names
 }

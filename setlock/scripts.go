@@ -124,8 +124,16 @@ func fenceKey(key string) string {
 	return "{" + key + "}:fence"
 }
 
-// names are the keys and the channel of a lock, as arguments of scripts: made once.
-type names struct{ key, fence, channel any }
+// names are what a lock is called in Redis, as arguments of scripts: made once.
+type names struct {
+	key, fence, channel any
+	topic               string // channel
+}
+
+func newNames(key string) *names {
+	topic := channelOf(key)
+	return &names{key, fenceKey(key), topic, topic}
+}
 
 // lingerMillis is fenceLinger as an argument of scripts.
 var lingerMillis any = fenceLinger.Milliseconds()

@@ -53,7 +53,7 @@ func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
 func newTerm(ctx context.Context, l *Lock) *term {
 	t := &term{lock: l, lease: l.lease(), clock: clock.FromContext(ctx), kept: make(chan struct{})}
 	t.background, t.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	t.ctx, t.cancel = context.WithCancelCause(seam.WithTerm(context.WithValue(ctx, termKey{}, t), t.background))
+	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(ctx, seam.TermKey{}, t))
 	return t
 }
 
@@ -122,9 +122,24 @@ func (t *term) loseIf(reason error, over bool) {
 	}
 	lost := &lostError{t.lock.Key, reason}
 	t.lost = lost
+	h := t.hold
 	t.mu.Unlock()
 	t.cancel(lost)
 	t.stop(lost)
+	if h != nil {
+		seam.Lost(t.background, h.fence, lost)
+	}
+}
+
+// Cancel implements seam.Term.
+func (t *term) Cancel(cause error) { t.cancel(cause) }
+
+// Lost implements seam.Term.
+func (t *term) Lost() error {
+	if lost := t.lostBecause(); lost != nil {
+		return lost
+	}
+	return nil
 }
 
 // lostBecause returns why the term was lost, or nil.

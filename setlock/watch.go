@@ -42,7 +42,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 	now := clock.FromContext(ctx)
 	hub := openHub(l.Pool)
 	defer closeHub(l.Pool)
-	announced := hub.subscribe(ctx, l.Pool, channelOf(l.Key))
+	announced := hub.subscribe(ctx, l.Pool, l.redisNames().topic)
 	defer announced.close()
 
 	var (

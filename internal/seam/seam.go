@@ -17,37 +17,51 @@ const DefaultLease = 15 * time.Second
 // without a Key or a Pool, a Lease or a Replicas out of range.
 var ErrMisuse = errors.New("misuse")
 
-// An Observer is told how an exchange with Redis ended, and when: nil when
-// Redis answered as a working server does, whatever the answer was. It is called
-// from several goroutines.
-type Observer func(at time.Time, err error)
-
-// WithTerm returns a context derived from ctx, for the function of a Do, that
-// carries term: a context that ends when the lock is lost, with that cause, or
-// when the Do is over, but not when the caller's does.
-func WithTerm(ctx, term context.Context) context.Context {
-	return context.WithValue(ctx, termKey{}, term)
+// An Observer is told what happens to a Lock. It is called from several
+// goroutines.
+type Observer interface {
+	// Exchanged is told how an exchange with Redis ended, and when: nil when
+	// Redis answered as a working server does, whatever the answer was.
+	Exchanged(at time.Time, err error)
+	// Lost is told why the hold with this fence was lost, while the function of
+	// its Do runs, or a little later.
+	Lost(fence int64, err error)
 }
 
-// Term returns what WithTerm has put into ctx.
-func Term(ctx context.Context) context.Context { return ctx.Value(termKey{}).(context.Context) }
+type observerKey struct{}
 
-type (
-	key     struct{}
-	termKey struct{}
-)
-
-// WithObserver returns a context derived from ctx whose exchanges o observes.
+// WithObserver returns a context derived from ctx for calls that o observes.
 func WithObserver(ctx context.Context, o Observer) context.Context {
-	return context.WithValue(ctx, key{}, o)
+	return context.WithValue(ctx, observerKey{}, o)
 }
 
-// Observe tells the Observer of ctx, if there is one.
-func Observe(ctx context.Context, at time.Time, err error) {
-	if o, ok := ctx.Value(key{}).(Observer); ok {
-		o(at, err)
+// Exchanged tells the Observer of ctx, if there is one.
+func Exchanged(ctx context.Context, at time.Time, err error) {
+	if o, ok := ctx.Value(observerKey{}).(Observer); ok {
+		o.Exchanged(at, err)
 	}
 }
+
+// Lost tells the Observer of ctx, if there is one.
+func Lost(ctx context.Context, fence int64, err error) {
+	if o, ok := ctx.Value(observerKey{}).(Observer); ok {
+		o.Lost(fence, err)
+	}
+}
+
+// A Term is a Do while its function runs.
+type Term interface {
+	// Cancel ends the context of the function, and nothing else.
+	Cancel(cause error)
+	// Lost returns why the lock was lost, or nil.
+	Lost() error
+}
+
+// TermKey is the key under which the context of a Do's function has its Term.
+type TermKey struct{}
+
+// TermOf returns the Term that ctx, given to the function of a Do, belongs to.
+func TermOf(ctx context.Context) Term { return ctx.Value(TermKey{}).(Term) }
 
 // DefaultOwner returns host:pid of this process.
 var DefaultOwner = sync.OnceValue(func() string {
