@@ -261,7 +261,7 @@ func waitFor(e *election.Election) <-chan struct{} {
 
 // What a leader and its followers, each with a pool of its own, send while nothing happens.
 func BenchmarkIdle(b *testing.B) {
-	for _, followers := range []int{0, 1, 10, 100} {
+	for _, followers := range []int{0, 1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("followers=%d", followers), func(b *testing.B) {
 			const lease, leases = 2 * time.Second, 10
 			s := redistest.NewServer(b)
@@ -325,6 +325,7 @@ func BenchmarkScale(b *testing.B) {
 		time.Sleep(lease)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n/1024, "KiB-live-heap/election")
 		b.ReportMetric(float64(after.HeapInuse-before.HeapInuse)/n/1024, "KiB-heap/election")
 		b.ReportMetric(float64(after.StackInuse-before.StackInuse)/n/1024, "KiB-stack/election")
 		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/n, "goroutines/election")

@@ -7,6 +7,9 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +24,8 @@ import (
 type floor struct {
 	pool             *redis.Pool
 	acquire, release *redis.Script
+
+	keys, fences, channels [8]any
 }
 
 func newFloor(b *testing.B, pool *redis.Pool) *floor {
@@ -31,66 +36,92 @@ func newFloor(b *testing.B, pool *redis.Pool) *floor {
 		}
 		return redis.NewScript(keys, string(source))
 	}
-	return &floor{pool, read("acquire.lua", 2), read("release.lua", 1)}
+	f := &floor{pool: pool, acquire: read("acquire.lua", 2), release: read("release.lua", 1)}
+	for i := range f.keys {
+		key := "floor" + strconv.Itoa(i)
+		f.keys[i], f.fences[i], f.channels[i] = key, "{"+key+"}:fence", "setlock:"+key
+	}
+	return f
 }
 
-func (f *floor) run(b *testing.B) {
-	value := rand.Text()
+// run acquires and releases one of 8 keys.
+func (f *floor) run(b *testing.B, i int) {
+	var value any = rand.Text()
+	key, fence, channel := f.keys[i], f.fences[i], f.channels[i]
 	conn := f.pool.Get()
-	_, err := f.acquire.Do(conn, "floor", "{floor}:fence", value, 60000, 3600000, "setlock:floor", "")
+	_, err := f.acquire.Do(conn, key, fence, value, 60000, 3600000, channel, "")
 	conn.Close()
 	if err != nil {
-		b.Fatal(err)
+		b.Error(err)
 	}
 	conn = f.pool.Get()
-	_, err = f.release.Do(conn, "floor", "setlock:floor", value)
+	_, err = f.release.Do(conn, key, channel, value)
 	conn.Close()
 	if err != nil {
-		b.Fatal(err)
+		b.Error(err)
 	}
 }
 
-// compare runs f beside the floor, in turns, and reports the ratio of the medians,
-// and the allocations above the floor's.
-func compare(b *testing.B, fl *floor, f func()) {
+// compare runs f beside the floor, in turns, by each of so many goroutines on a key of its
+// own, and reports the ratios of the median times and of the CPU time of this process, and the
+// allocations above the floor's.
+func compare(b *testing.B, fl *floor, goroutines int, f func(i int)) {
 	const batch = 16
-	var floors, times []time.Duration
-	var before, middle, after runtime.MemStats
-	var allocs int64
-	runs := 0
-	for range 4 { // scripts, connections
-		fl.run(b)
-		f()
+	type cost struct {
+		times  []time.Duration
+		cpu    time.Duration
+		allocs uint64
+	}
+	var floors, costs cost
+	measure := func(c *cost, f func(i int)) {
+		var before, after runtime.MemStats
+		counted := len(c.times)%256 == 0 // it stops the world
+		if counted {
+			runtime.ReadMemStats(&before)
+		}
+		cpu, start := cpuTime(), time.Now()
+		var wg sync.WaitGroup
+		for i := 1; i < goroutines; i++ {
+			wg.Go(func() {
+				for range batch {
+					f(i)
+				}
+			})
+		}
+		for range batch {
+			f(0)
+		}
+		wg.Wait()
+		c.times = append(c.times, time.Since(start)/batch)
+		c.cpu += cpuTime() - cpu
+		if counted {
+			runtime.ReadMemStats(&after)
+			c.allocs = after.Mallocs - before.Mallocs
+		}
+	}
+	bare := func(i int) { fl.run(b, i) }
+	for i := range goroutines { // scripts, connections
+		bare(i)
+		f(i)
 	}
 	for b.Loop() {
 		b.StopTimer()
-		if runs%256 == 0 {
-			runtime.ReadMemStats(&before)
-		}
-		start := time.Now()
-		for range batch {
-			fl.run(b)
-		}
-		floors = append(floors, time.Since(start)/batch)
-		if runs%256 == 0 {
-			runtime.ReadMemStats(&middle)
-		}
+		measure(&floors, bare)
 		b.StartTimer()
-		start = time.Now()
-		for range batch {
-			f()
-		}
-		times = append(times, time.Since(start)/batch)
-		if runs%256 == 0 {
-			runtime.ReadMemStats(&after)
-			allocs = int64(after.Mallocs-middle.Mallocs) - int64(middle.Mallocs-before.Mallocs)
-		}
-		runs++
+		measure(&costs, f)
 	}
-	b.ReportMetric(float64(median(times))/float64(median(floors)), "x-floor")
-	b.ReportMetric(float64(median(floors).Nanoseconds()), "ns-floor")
-	b.ReportMetric(float64(median(times).Nanoseconds()), "ns-median")
-	b.ReportMetric(float64(allocs)/batch, "allocs-over-floor")
+	b.ReportMetric(float64(median(costs.times))/float64(median(floors.times)), "x-floor")
+	b.ReportMetric(float64(costs.cpu)/float64(floors.cpu), "x-floor-cpu")
+	b.ReportMetric(float64(median(floors.times).Nanoseconds()), "ns-floor")
+	b.ReportMetric(float64(median(costs.times).Nanoseconds()), "ns-median")
+	b.ReportMetric((float64(costs.allocs)-float64(floors.allocs))/float64(batch*goroutines), "allocs-over-floor")
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func median(d []time.Duration) time.Duration { return quantile(d, 50) }
@@ -107,15 +138,27 @@ func BenchmarkLockUnlock(b *testing.B) {
 	fl := newFloor(b, pool)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	for name, ctx := range map[string]context.Context{"background": context.Background(), "cancellable": ctx} {
-		b.Run(name, func(b *testing.B) {
-			l := &setlock.Lock{Key: "k", Pool: pool}
-			compare(b, fl, func() {
-				if _, err := l.Lock(ctx, time.Minute); err != nil {
-					b.Fatal(err)
+	for _, test := range []struct {
+		name       string
+		ctx        context.Context
+		goroutines int
+	}{
+		{"background", context.Background(), 1},
+		{"cancellable", ctx, 1},
+		{"background/8-keys", context.Background(), 8},
+		{"cancellable/8-keys", ctx, 8},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			var locks []*setlock.Lock
+			for i := range test.goroutines {
+				locks = append(locks, &setlock.Lock{Key: "k" + strconv.Itoa(i), Pool: pool})
+			}
+			compare(b, fl, test.goroutines, func(i int) {
+				if _, err := locks[i].Lock(test.ctx, time.Minute); err != nil {
+					b.Error(err)
 				}
-				if err := l.Unlock(ctx); err != nil {
-					b.Fatal(err)
+				if err := locks[i].Unlock(test.ctx); err != nil {
+					b.Error(err)
 				}
 			})
 		})
@@ -127,7 +170,7 @@ func BenchmarkEmptyDo(b *testing.B) {
 	pool := redistest.Pool(b, s.Dial)
 	fl := newFloor(b, pool)
 	l := &setlock.Lock{Key: "k", Pool: pool}
-	compare(b, fl, func() {
+	compare(b, fl, 1, func(int) {
 		if err := l.Do(b.Context(), func(context.Context) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
