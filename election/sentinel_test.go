@@ -69,10 +69,29 @@ func Example_sentinel() {
 // of the failover and a lease, and never two.
 func TestSentinelFailover(t *testing.T) {
 	const lease = 2 * time.Second
-	primary := redistest.NewServer(t, "--repl-diskless-sync-delay", "0")
-	host, port, _ := net.SplitHostPort(primary.Addr)
+	primary := redistest.NewServer(t)
+	sentinels := newSentinels(t, primary.Addr)
+
+	j := new(judge)
+	for i := range 3 {
+		pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
+			return dialPrimary(ctx, sentinels, "mymaster")
+		}}
+		t.Cleanup(func() { pool.Close() })
+		start(t, &election.Election{
+			Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
+			OnElected: j.work,
+		})
+	}
+	j.failOver(t, lease, primary.Kill)
+}
+
+// newSentinels starts two replicas of the server at primary, host:port, and three
+// sentinels, which all reach it there. It returns the addresses of the sentinels.
+func newSentinels(t *testing.T, primary string) []string {
+	t.Helper()
 	for range 2 {
-		redistest.NewServer(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")
+		redistest.NewReplica(t, primary)
 	}
 	var sentinels []string
 	for range 3 {
@@ -92,19 +111,7 @@ func TestSentinelFailover(t *testing.T) {
 		}
 		return true
 	})
-
-	j := new(judge)
-	for i := range 3 {
-		pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return dialPrimary(ctx, sentinels, "mymaster")
-		}}
-		t.Cleanup(func() { pool.Close() })
-		start(t, &election.Election{
-			Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
-			OnElected: j.work,
-		})
-	}
-	j.failOver(t, lease, primary.Kill)
+	return sentinels
 }
 
 // eventually waits until ok is true, and fails t if it takes longer than d.

@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
-
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -205,22 +203,9 @@ func TestReplicasThatDoNotConfirm(t *testing.T) {
 }
 
 func TestReplicasConfirm(t *testing.T) {
-	primary := redistest.NewServer(t, "--repl-diskless-sync-delay", "0")
-	host, port, _ := strings.Cut(primary.Addr, ":")
-	replica := redistest.NewServer(t, "--replicaof", host+" "+port)
-	// Right after its synchronization, a replica may confirm once a second only.
-	conn := redistest.Pool(t, primary.Dial).Get()
-	defer conn.Close()
-	for prompt := 0; prompt < 5; {
-		if _, err := conn.Do("SET", "x", "x"); err != nil {
-			t.Fatal(err)
-		}
-		if n, _ := redis.Int(conn.Do("WAIT", 1, 100)); n == 1 {
-			prompt++
-		} else {
-			prompt = 0
-		}
-	}
+	primary := redistest.NewServer(t)
+	replica := redistest.NewReplica(t, primary.Addr)
+	redistest.AwaitReplicas(t, primary.Dial, 1)
 	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, primary.Dial), Lease: 3 * time.Second, Replicas: 1}
 	mustLock(t, l, time.Minute)
 	if redistest.Do(t, replica.Dial, "EXISTS", "k") != int64(1) {

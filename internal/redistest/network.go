@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ type Network struct {
 	change *sync.Cond // faults, links or the queue of a pipe have changed
 	faults Faults
 	links  map[*link]struct{}
+	doors  []net.Listener
 	closed bool
 	work   sync.WaitGroup
 }
@@ -67,11 +69,55 @@ func (n *Network) Reset() {
 func (n *Network) close() {
 	n.mu.Lock()
 	n.closed = true
+	for _, door := range n.doors {
+		door.Close()
+	}
 	for l := range n.links {
 		l.breakLocked()
 	}
 	n.mu.Unlock()
 	n.work.Wait()
+}
+
+// Listen returns an address, on a free port of the loopback, for those that cannot call
+// Dial: other processes. It accepts whatever happens; where Dial fails, it
+// closes the connection.
+func (n *Network) Listen(t testing.TB) string {
+	t.Helper()
+	door, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.doors = append(n.doors, door)
+	n.work.Go(func() {
+		for {
+			conn, err := door.Accept()
+			if err != nil {
+				return
+			}
+			n.work.Go(func() { n.pass(conn) })
+		}
+	})
+	return door.Addr().String()
+}
+
+// pass connects conn with the server, until either side ends.
+func (n *Network) pass(conn net.Conn) {
+	defer conn.Close()
+	through, err := n.Dial(context.Background())
+	if err != nil {
+		return
+	}
+	var back sync.WaitGroup
+	back.Go(func() {
+		io.Copy(conn, through)
+		conn.Close()
+	})
+	io.Copy(through, conn)
+	through.Close()
+	back.Wait()
 }
 
 // Dial opens a connection through the network.

@@ -3,6 +3,7 @@ package redistest_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -115,5 +116,54 @@ func TestServer(t *testing.T) {
 	s.Restart()
 	if got := redistest.Do(t, s.Dial, "GET", "k"); got != nil {
 		t.Errorf("GET after a restart = %v, want nothing", got)
+	}
+}
+
+func TestListen(t *testing.T) {
+	s := redistest.NewServer(t)
+	n := redistest.NewNetwork(t, s.Dial)
+	addr := n.Listen(t)
+	through := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+	redistest.Do(t, through, "SET", "k", "v")
+	c, err := redis.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n.Set(redistest.Silent)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := redis.DoContext(c, ctx, "SET", "k", "held"); !timedOut(err) {
+		t.Errorf("silence: %v, want a timeout", err)
+	}
+	if got, _ := redis.String(redistest.Do(t, s.Dial, "GET", "k"), nil); got != "v" {
+		t.Errorf("GET beside a silent network = %q, want v", got)
+	}
+	n.Reset()
+	n.Set(redistest.Faults{Refuse: true})
+	c, err = redis.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Do("PING"); err == nil {
+		t.Error("no error through a network that refuses")
+	}
+	n.Set(redistest.Faults{})
+	if got, _ := redis.String(redistest.Do(t, through, "GET", "k"), nil); got != "v" {
+		t.Errorf("GET after the silence = %q, want v: what was on its way is lost", got)
+	}
+}
+
+func TestReplica(t *testing.T) {
+	primary := redistest.NewServer(t)
+	replica := redistest.NewReplica(t, primary.Addr)
+	redistest.AwaitReplicas(t, primary.Dial, 1)
+	redistest.Do(t, primary.Dial, "SET", "k", "v")
+	redistest.AwaitReplicas(t, primary.Dial, 1)
+	if got, _ := redis.String(redistest.Do(t, replica.Dial, "GET", "k"), nil); got != "v" {
+		t.Errorf("GET of the replica = %q, want v", got)
 	}
 }

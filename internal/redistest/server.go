@@ -41,16 +41,54 @@ func NewServer(t testing.TB, args ...string) *Server {
 	return newServer(t, func(port string) []string {
 		return slices.Concat([]string{
 			"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--logfile", "redis.log",
+			"--repl-diskless-sync-delay", "0",
 		}, args)
 	})
 }
 
-// NewSentinel starts a Redis Sentinel that watches primary under the given name: with
-// a quorum of two, it takes a primary that is silent for half a second for dead.
-func NewSentinel(t testing.TB, name string, primary *Server) *Server {
+// NewReplica starts a replica of the server at primary, host:port.
+func NewReplica(t testing.TB, primary string) *Server {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(primary)
+	return NewServer(t, "--replicaof", host+" "+port)
+}
+
+// AwaitReplicas waits until n replicas of the server that dial reaches confirm promptly
+// what is written there: right after its synchronization, a replica may
+// confirm once a second only.
+func AwaitReplicas(t testing.TB, dial Dialer, n int) {
+	t.Helper()
+	conn, err := dial(t.Context())
+	if err != nil {
+		t.Fatalf("dial: %v", err)
+	}
+	c := redis.NewConn(conn, 0, 0)
+	defer c.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for prompt := 0; prompt < 5; {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 20 s for %d replicas", n)
+		}
+		if _, err := c.Do("SET", "redistest:written", "x"); err != nil {
+			t.Fatal(err)
+		}
+		confirmed, err := redis.Int(c.Do("WAIT", n, 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if prompt++; confirmed < n {
+			prompt = 0
+		}
+	}
+}
+
+// NewSentinel starts a Redis Sentinel that watches the server at primary, host:port, under
+// the given name: with a quorum of two, it takes a primary that is silent for half a
+// second for dead.
+func NewSentinel(t testing.TB, name, primary string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	host, primaryPort, _ := net.SplitHostPort(primary.Addr)
+	host, primaryPort, _ := net.SplitHostPort(primary)
 	return newServer(t, func(port string) []string {
 		config := filepath.Join(dir, port+".conf")
 		lines := []string{
