@@ -103,7 +103,7 @@ func TestClusterFailover(t *testing.T) {
 	for i := range 3 {
 		start(t, &election.Election{
 			Lock:      &setlock.Lock{Key: key, Pool: pool(), Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
-			OnElected: j.work,
+			OnElected: j.work(fmt.Sprint(i)),
 		})
 	}
 	j.failOver(t, lease, func() {
@@ -119,59 +119,109 @@ func TestClusterFailover(t *testing.T) {
 	})
 }
 
-// A judge counts those who lead at a time, in a failover.
+// A judge watches who leads, and when.
 type judge struct {
-	mu                         sync.Mutex
-	believers, overlaps, terms int
-	fences                     []int64
+	mu    sync.Mutex
+	terms []tenure // in the order in which they began
 }
 
-func (j *judge) work(ctx context.Context) error {
-	fence, _ := setlock.FenceFromContext(ctx)
-	j.mu.Lock()
-	j.fences = append(j.fences, fence)
-	j.terms++
-	if j.believers++; j.believers > 1 {
-		j.overlaps++
+// A tenure is a term of some candidate. It is not over while its end is zero.
+type tenure struct {
+	who        string
+	fence      int64
+	begin, end time.Time
+}
+
+// work returns the OnElected of a candidate.
+func (j *judge) work(who string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		fence, _ := setlock.FenceFromContext(ctx)
+		j.mu.Lock()
+		i := len(j.terms)
+		j.terms = append(j.terms, tenure{who: who, fence: fence, begin: time.Now()})
+		j.mu.Unlock()
+		<-ctx.Done()
+		j.mu.Lock()
+		j.terms[i].end = time.Now()
+		j.mu.Unlock()
+		return nil
 	}
-	j.mu.Unlock()
-	<-ctx.Done()
+}
+
+// of returns the terms of a candidate.
+func (j *judge) of(who string) []tenure {
 	j.mu.Lock()
-	j.believers--
-	j.mu.Unlock()
-	return nil
+	defer j.mu.Unlock()
+	var terms []tenure
+	for _, term := range j.terms {
+		if term.who == who {
+			terms = append(terms, term)
+		}
+	}
+	return terms
+}
+
+// leads reports whether there is exactly one leader, after more terms than so many.
+func (j *judge) leads(terms int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	leaders := 0
+	for _, term := range j.terms {
+		if term.end.IsZero() {
+			leaders++
+		}
+	}
+	return leaders == 1 && len(j.terms) > terms
+}
+
+// overlap returns the longest time for which two have led at once.
+func (j *judge) overlap() (longest time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	for i, a := range j.terms {
+		for _, b := range j.terms[i+1:] { // begun later
+			end := now
+			for _, t := range []tenure{a, b} {
+				if !t.end.IsZero() && t.end.Before(end) {
+					end = t.end
+				}
+			}
+			longest = max(longest, end.Sub(b.begin))
+		}
+	}
+	return longest
+}
+
+// fences fails t unless the fences have increased from term to term.
+func (j *judge) fences(t *testing.T) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := 1; i < len(j.terms); i++ {
+		if j.terms[i].fence <= j.terms[i-1].fence {
+			t.Errorf("fence %d after %d", j.terms[i].fence, j.terms[i-1].fence)
+		}
+	}
 }
 
 // failOver waits for a leader, has its primary killed, and waits for a leader again.
 func (j *judge) failOver(t *testing.T, lease time.Duration, kill func()) {
 	t.Helper()
-	leads := func(terms int) func() bool {
-		return func() bool {
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			return j.believers == 1 && j.terms > terms
-		}
-	}
-	eventually(t, 20*time.Second, "a first leader", leads(0))
+	eventually(t, 20*time.Second, "a first leader", func() bool { return j.leads(0) })
 	time.Sleep(lease)
 	j.mu.Lock()
-	terms := j.terms
+	terms := len(j.terms)
 	j.mu.Unlock()
 	begin := time.Now()
 	kill()
 	// Its lock may live on with the new primary, and its term with that.
 	eventually(t, 60*time.Second, "a leader after the failover", func() bool {
-		return leads(terms)() || time.Since(begin) > 3*lease && leads(terms-1)()
+		return j.leads(terms) || time.Since(begin) > 3*lease && j.leads(terms-1)
 	})
 	t.Logf("a leader on the new primary %v after the old one was killed, with a lease of %v", time.Since(begin).Round(time.Millisecond), lease)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.overlaps != 0 {
-		t.Errorf("%d times two led", j.overlaps)
+	if d := j.overlap(); d > 0 {
+		t.Errorf("two led for %v", d)
 	}
-	for i := 1; i < len(j.fences); i++ {
-		if j.fences[i] <= j.fences[i-1] {
-			t.Errorf("fence %d after %d", j.fences[i], j.fences[i-1])
-		}
-	}
+	j.fences(t)
 }

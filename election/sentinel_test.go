@@ -74,13 +74,9 @@ func TestSentinelFailover(t *testing.T) {
 
 	j := new(judge)
 	for i := range 3 {
-		pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return dialPrimary(ctx, sentinels, "mymaster")
-		}}
-		t.Cleanup(func() { pool.Close() })
 		start(t, &election.Election{
-			Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
-			OnElected: j.work,
+			Lock:      &setlock.Lock{Key: "k", Pool: sentinelPool(t, sentinels), Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
+			OnElected: j.work(fmt.Sprint(i)),
 		})
 	}
 	j.failOver(t, lease, primary.Kill)
@@ -112,6 +108,15 @@ func newSentinels(t *testing.T, primary string) []string {
 		return true
 	})
 	return sentinels
+}
+
+// sentinelPool returns a pool for the primary that the sentinels name.
+func sentinelPool(t *testing.T, sentinels []string) *redis.Pool {
+	pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		return dialPrimary(ctx, sentinels, "mymaster")
+	}}
+	t.Cleanup(func() { pool.Close() })
+	return pool
 }
 
 // eventually waits until ok is true, and fails t if it takes longer than d.

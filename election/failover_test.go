@@ -1,0 +1,201 @@
+package election_test
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/election"
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+// failoverLease is the lease in what follows, long for machines that are busy.
+const failoverLease = 3 * time.Second
+
+// candidate returns an election that j watches.
+func (j *judge) candidate(who string, pool *redis.Pool, replicas int) *election.Election {
+	return &election.Election{
+		Lock:      &setlock.Lock{Key: "k", Owner: who, Lease: failoverLease, Pool: pool, Replicas: replicas},
+		OnElected: j.work(who),
+	}
+}
+
+// refuses fails t unless the register behind conn, once it has seen the fence of the new
+// leader, refuses that of the old one.
+func refuses(t *testing.T, conn redis.Conn, old, new tenure) {
+	t.Helper()
+	if n, err := write(t.Context(), conn, new.fence); n == 0 || err != nil {
+		t.Errorf("a write with the fence of the new leader: %d, %v", n, err)
+	}
+	if n, err := write(t.Context(), conn, old.fence); n != 0 || err != nil {
+		t.Errorf("a write with the fence of the old leader: %d, %v, want it refused", n, err)
+	}
+}
+
+// A failover to a replica that has not heard of the leader, with Replicas 0: another is
+// elected at once. The old leader believes until its trust ends, which nothing
+// renews any more; or, where its pool finds the new primary, until its next renewal.
+func TestFailoverLosesALeader(t *testing.T) {
+	for name, finds := range map[string]bool{"that has the old primary only": false, "that finds the new primary": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary := redistest.NewServer(t)
+			network := redistest.NewNetwork(t, primary.Dial)
+			replica := redistest.NewReplica(t, network.Listen(t))
+			redistest.AwaitReplicas(t, primary.Dial, 1)
+			network.Set(redistest.Silent)
+
+			j := new(judge)
+			var at atomic.Pointer[redistest.Server]
+			at.Store(primary)
+			dial := func(ctx context.Context) (net.Conn, error) { return at.Load().Dial(ctx) }
+			start(t, j.candidate("a", redistest.Pool(t, dial), 0))
+			eventually(t, 20*time.Second, "a leader", func() bool { return j.leads(0) })
+			time.Sleep(failoverLease / 2) // it has renewed
+
+			if finds {
+				at.Store(replica)
+			}
+			killed := time.Now()
+			primary.Kill()
+			network.Reset() // the replica never hears of it
+			redistest.Do(t, replica.Dial, "REPLICAOF", "NO", "ONE")
+			start(t, j.candidate("b", redistest.Pool(t, replica.Dial), 0))
+			eventually(t, 20*time.Second, "another leader", func() bool { return len(j.of("b")) > 0 })
+			eventually(t, 20*time.Second, "the end of the old leader", func() bool { return !j.of("a")[0].end.IsZero() })
+			a, b := j.of("a")[0], j.of("b")[0]
+			t.Logf("two led for %v: the new leader from %v after the failover, the old one until %v, with a lease of %v",
+				j.overlap(), b.begin.Sub(killed), a.end.Sub(killed), failoverLease)
+			if believed := a.end.Sub(killed); believed > failoverLease {
+				t.Errorf("the old leader believed for %v after its primary was killed, want less than a lease", believed)
+			}
+			j.fences(t)
+			conn := redistest.Pool(t, replica.Dial).Get()
+			defer conn.Close()
+			refuses(t, conn, a, b)
+		})
+	}
+}
+
+// The network parts the old primary and the leader from everything else, where
+// three sentinels promote a replica. With Replicas 1 no renewal counts from then on:
+// the leader's context has ended before another is elected. With Replicas 0 two
+// lead until the network is whole and the old primary a replica, and only the fence
+// tells which of them is the later.
+func TestPartition(t *testing.T) {
+	for name, replicas := range map[string]int{"Replicas 0": 0, "Replicas 1": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary := redistest.NewServer(t)
+			network := redistest.NewNetwork(t, primary.Dial)
+			sentinels := newSentinels(t, network.Listen(t))
+			redistest.AwaitReplicas(t, primary.Dial, 2)
+
+			j := new(judge)
+			start(t, j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
+			eventually(t, 20*time.Second, "a leader", func() bool { return j.leads(0) })
+			follower := j.candidate("b", sentinelPool(t, sentinels), replicas)
+			start(t, follower)
+			eventually(t, 20*time.Second, "a follower", func() bool { return follower.Leader().Owner == "a" })
+			time.Sleep(failoverLease / 2) // a has renewed
+
+			cut := time.Now()
+			network.Set(redistest.Silent)
+			var behind redis.Conn
+			eventually(t, 30*time.Second, "a new primary", func() bool {
+				var err error
+				behind, err = dialPrimary(t.Context(), sentinels, "mymaster")
+				return err == nil
+			})
+			defer behind.Close()
+			promoted := time.Now()
+			eventually(t, 30*time.Second, "another leader", func() bool { return len(j.of("b")) > 0 })
+			time.Sleep(failoverLease)
+			a, b := j.of("a"), j.of("b")
+			t.Logf("after the partition began: a new primary %v, a new leader %v; with a lease of %v",
+				promoted.Sub(cut), b[0].begin.Sub(cut), failoverLease)
+			if took := b[0].begin.Sub(promoted); took > 2*failoverLease {
+				t.Errorf("a leader %v after there was a primary, want a lease at most, and as much for a busy machine", took)
+			}
+			if len(a) > 1 {
+				t.Errorf("the old leader was elected %d times, want once", len(a))
+			}
+			refuses(t, behind, a[0], b[0])
+
+			if replicas > 0 {
+				if a[0].end.IsZero() {
+					t.Fatal("the old leader believes, with nobody to confirm")
+				}
+				believed := a[0].end.Sub(cut)
+				t.Logf("the old leader until %v", believed)
+				if believed > failoverLease {
+					t.Errorf("the old leader believed for %v, want less than a lease", believed)
+				}
+				if d := j.overlap(); d > 0 {
+					t.Errorf("two led for %v", d)
+				}
+				j.fences(t)
+				return
+			}
+			if !a[0].end.IsZero() {
+				t.Errorf("the old leader believed for %v only: was there a partition?", a[0].end.Sub(cut))
+			}
+			network.Set(redistest.Faults{})
+			healed := time.Now()
+			// The sentinels do this after eight seconds.
+			at, err := redis.Strings(behind.Do("CONFIG", "GET", "port"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			redistest.Do(t, primary.Dial, "REPLICAOF", "127.0.0.1", at[1])
+			eventually(t, 20*time.Second, "the end of the old leader", func() bool { return !j.of("a")[0].end.IsZero() })
+			learnt := j.of("a")[0].end.Sub(healed)
+			t.Logf("two led for %v, until %v after the old primary was made a replica", j.overlap(), learnt)
+			if learnt > 2*failoverLease {
+				t.Errorf("the old leader learnt after %v, want the next renewal", learnt)
+			}
+			j.fences(t)
+		})
+	}
+}
+
+// What Replicas does not prevent unless it is the number of replicas: one stays with
+// the old primary, and goes on to confirm; another is promoted.
+func TestReplicasOnBothSides(t *testing.T) {
+	for name, replicas := range map[string]int{"Replicas 1 of 2": 1, "Replicas 2 of 2": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary := redistest.NewServer(t)
+			redistest.NewReplica(t, primary.Addr)
+			network := redistest.NewNetwork(t, primary.Dial)
+			other := redistest.NewReplica(t, network.Listen(t))
+			redistest.AwaitReplicas(t, primary.Dial, 2)
+
+			j := new(judge)
+			start(t, j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
+			eventually(t, 20*time.Second, "a leader", func() bool { return j.leads(0) })
+			time.Sleep(failoverLease / 2) // a has renewed
+
+			cut := time.Now()
+			network.Set(redistest.Silent)
+			redistest.Do(t, other.Dial, "REPLICAOF", "NO", "ONE")
+			start(t, j.candidate("b", redistest.Pool(t, other.Dial), 0))
+			eventually(t, 20*time.Second, "another leader", func() bool { return len(j.of("b")) > 0 })
+			time.Sleep(failoverLease)
+			a, b := j.of("a")[0], j.of("b")[0]
+			t.Logf("a new leader %v after the partition began", b.begin.Sub(cut))
+			if two := j.overlap() > 0; two != (replicas == 1) {
+				t.Errorf("two led for %v, want that only where one of two replicas is enough", j.overlap())
+			}
+			conn := redistest.Pool(t, other.Dial).Get()
+			defer conn.Close()
+			refuses(t, conn, a, b)
+			j.fences(t)
+		})
+	}
+}
