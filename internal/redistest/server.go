@@ -29,7 +29,9 @@ type Server struct {
 	t    testing.TB
 	path string
 	args []string
-	cmd  *exec.Cmd
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
 }
 
 // NewServer starts a redis-server that ends with t, with args besides what it
@@ -182,8 +184,19 @@ func (s *Server) start() error {
 		s.cmd = nil
 		return err
 	}
+	cmd, exited := s.cmd, make(chan struct{})
+	s.exited = exited
+	go func() { // joined by Kill
+		defer close(exited)
+		cmd.Wait() // says that it was killed
+	}()
 	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		select {
+		case <-exited: // whoever answers now is another
+			return fmt.Errorf("on %s: %v", s.Addr, cmd.ProcessState)
+		case <-time.After(5 * time.Millisecond):
+		}
 		if err = s.ping(); err == nil {
 			return nil
 		}
@@ -225,18 +238,23 @@ func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	s.signal(syscall.SIGKILL)
-	s.cmd.Wait() // says that it was killed
+	s.cmd.Process.Kill() // fails when it has ended by itself
+	<-s.exited
 	s.cmd = nil
 }
 
-// Restart kills the process and starts another on the same port.
+// Restart kills the process and starts another on the same port. Somebody's
+// connection may have that for a moment: it tries more than once.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.Kill()
-	if err := s.start(); err != nil {
-		s.t.Fatalf("redis-server: %v", err)
+	var err error
+	for range 20 {
+		s.Kill()
+		if err = s.start(); err == nil {
+			return
+		}
 	}
+	s.t.Fatalf("redis-server: %v", err)
 }
 
 func (s *Server) signal(sig syscall.Signal) {
