@@ -113,20 +113,20 @@ type soak struct {
 
 	judging sync.WaitGroup // of ends of contexts
 
-	mu                       sync.Mutex
-	quiet                    bool // work does not end by itself
-	live                     []*soakTerm
-	overlaps                 []*soakOverlap // that have not ended
-	losses                   []soakLoss     // of data, lately
-	fences                   map[int64]string
-	last                     int64 // the greatest of fences
-	terms                    int
-	excused, stalled         int
-	longestExcused           time.Duration
-	moods                    [4]int // failed, panicked, left, lingered
-	lost                     []time.Time
-	margins, unknown, starve int
-	worst, worstStall        time.Duration // the smallest margin, and the stall at that time
+	mu                             sync.Mutex
+	quiet                          bool // work does not end by itself
+	live                           []*soakTerm
+	overlaps                       []*soakOverlap // that have not ended
+	losses                         []soakLoss     // of data, lately
+	fences                         map[int64]string
+	last                           int64 // the greatest of fences
+	terms                          int
+	wrong, excused, stalled        int // overlaps that have ended
+	longestExcused                 time.Duration
+	moods                          [4]int // failed, panicked, left, lingered
+	lost                           []time.Time
+	margins, away, unknown, starve int
+	worst, worstStall              time.Duration // the smallest margin, and the stall at that time
 
 	stallMu      sync.Mutex
 	ticked       time.Time
@@ -155,6 +155,7 @@ type soakTerm struct {
 	fence int64
 	ctx   context.Context
 	over  chan struct{} // closed when its end has been judged
+	taken time.Time     // when the key had gone, guarded by soak.mu
 }
 
 // A soakOverlap is the time in which the contexts of two terms live.
@@ -388,10 +389,14 @@ func (s *soak) ended(term *soakTerm) {
 		case late >= s.lease/20 && took <= late:
 			s.stalled++
 		default:
+			s.wrong++
 			s.errorf("%s with %d and %s with %d led for %v, with a stall of %v", o.a.peer.name, o.a.fence, o.b.peer.name, o.b.fence, took, late)
 		}
 		return true
 	})
+	if late := s.stall(now.Add(-s.lease)); !term.taken.IsZero() && now.Sub(term.taken) > s.lease+late {
+		s.errorf("%s believed for %v after its key had gone, with a stall of %v", term.peer.name, now.Sub(term.taken), late)
+	}
 	lost := errors.Is(context.Cause(term.ctx), setlock.ErrLost)
 	if lost {
 		s.lost = append(s.lost, now)
@@ -410,7 +415,7 @@ func (s *soak) margin(term *soakTerm, ended time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.unknown++
+		s.away++
 		return
 	}
 	held, _ := redis.String(reply[0], nil)
@@ -456,11 +461,18 @@ func (s *soak) explained(begin, end time.Time) bool {
 func (s *soak) lose(do func()) {
 	s.mu.Lock()
 	s.losses = append(slices.DeleteFunc(s.losses, func(l soakLoss) bool { return time.Since(l.end) > 10*s.lease }), soakLoss{begin: time.Now()})
+	old := slices.Clone(s.live)
 	s.mu.Unlock()
 	do()
 	s.mu.Lock()
-	s.losses[len(s.losses)-1].end = time.Now()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.losses[len(s.losses)-1].end = now
+	for _, term := range old {
+		if term.taken.IsZero() {
+			term.taken = now
+		}
+	}
 }
 
 // measureStalls notes how late this goroutine runs.
@@ -605,6 +617,9 @@ func (s *soak) trouble() {
 	switch what {
 	case 0, 1, 2, 3, 4:
 		of(fault.kind)
+		if p == leader && s.rand.IntN(2) == 0 {
+			howLong += s.lease // it shall feel it
+		}
 		p.network.Set(fault.faults)
 		s.later(howLong, func() { p.network.Set(redistest.Faults{}) })
 	case 5, 6:
@@ -646,7 +661,7 @@ func (s *soak) trouble() {
 	case 14, 15:
 		of("kill -9, back with data")
 		s.server.Kill()
-		away(s.server.Restart)
+		away(s.restart)
 	case 16:
 		of("kill -9, back without")
 		s.lose(func() {
@@ -655,7 +670,7 @@ func (s *soak) trouble() {
 				s.errorf("%v", err)
 			}
 		})
-		away(s.server.Restart)
+		away(s.restart)
 	case 17:
 		of("FLUSHALL")
 		s.lose(func() { s.ask("FLUSHALL") })
@@ -678,6 +693,18 @@ func (s *soak) trouble() {
 	case 23:
 		of("SCRIPT FLUSH")
 		s.ask("SCRIPT", "FLUSH")
+	}
+}
+
+// restart waits until the server has loaded its data, too.
+func (s *soak) restart() {
+	s.server.Restart()
+	for {
+		_, err := s.tryFor(10*time.Second, "GET", "k")
+		if err == nil || !strings.HasPrefix(err.Error(), "LOADING") {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -759,11 +786,11 @@ func (s *soak) sum(d time.Duration) {
 	}
 	worst := "none"
 	if s.margins > 0 {
-		worst = fmt.Sprintf("%v of %v (of %d known, %d unknown, %d short by a stall)",
-			s.worst.Round(time.Millisecond), s.lease/10, s.margins, s.unknown, s.starve)
+		worst = fmt.Sprintf("%v of %v (of %d measured, %d short by a stall; %d unknown, and %d with the server away)",
+			s.worst.Round(time.Millisecond), s.lease/10, s.margins, s.starve, s.unknown, s.away)
 	}
 	s.t.Logf("%v, %d candidates, lease %v, seed %d: %d terms; faults: %s; worst margin %s; longest without a leader after calm %v (of %d);"+
-		" overlaps 0, with data lost or stolen %d, the longest %v, in a stall %d; longest stall of this process %v",
+		" overlaps %d, with data lost or stolen %d, the longest %v, in a stall %d; longest stall of this process %v",
 		d, len(s.peers), s.lease, s.seed, s.terms, strings.Join(faults, ", "), worst, s.gap.Round(time.Millisecond), s.calms,
-		s.excused, s.longestExcused.Round(time.Millisecond), s.stalled, s.longestStall.Round(time.Millisecond))
+		s.wrong, s.excused, s.longestExcused.Round(time.Millisecond), s.stalled, s.longestStall.Round(time.Millisecond))
 }
