@@ -739,21 +739,32 @@ func (s *soak) calm() {
 	// A dead holder's lease, a step of the pace, and two attempts on connections
 	// where nothing comes back.
 	s.awaitLeader(start, 4*s.lease)
-	time.Sleep(s.lease)
-	s.awaitLeader(time.Now(), 0)
+	slow := s.probe(s.lease)
+	s.awaitLeader(time.Now(), 5*slow)
 	still := time.Now()
-	time.Sleep(s.lease)
+	slow = s.probe(s.lease)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if late := s.stall(still); late < s.lease/3 {
+	if late := s.stall(still) + slow; late < s.lease/3 {
 		for _, at := range s.lost {
 			if at.After(still) {
-				s.errorf("lost in calm, with a stall of %v", late)
+				s.errorf("lost in calm, with stalls of %v", late)
 			}
 		}
 	}
 	s.lost = nil
 	s.quiet = false
+}
+
+// probe writes for d, and returns how long the slowest took: the server, or its disk, may be
+// starved too.
+func (s *soak) probe(d time.Duration) (slowest time.Duration) {
+	for start := time.Now(); time.Since(start) < d; time.Sleep(s.lease / 20) {
+		sent := time.Now()
+		s.ask("SET", "probe", "x")
+		slowest = max(slowest, time.Since(sent))
+	}
+	return slowest
 }
 
 // awaitLeader waits until somebody leads.
