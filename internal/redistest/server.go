@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -167,15 +168,22 @@ func program(t testing.TB, name string) string {
 	return path
 }
 
-// freePort returns a port on which nobody listens at the moment.
+// freePort returns a port on which nobody listens at the moment, below those that the
+// kernel gives to clients: one of these could take it while its server is
+// away, or even connect to itself.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		port := 10_000 + rand.IntN(20_000)
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal(err)
+	return 0
 }
 
 func (s *Server) start() error {
@@ -211,10 +219,13 @@ func (s *Server) ping() error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Do("PING")
+	info, err := redis.String(c.Do("INFO", "server"))
 	var answer redis.Error
-	if errors.As(err, &answer) {
-		return nil // it wants a password, or loads its data
+	switch {
+	case errors.As(err, &answer):
+		return nil // it wants a password
+	case err == nil && !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.cmd.Process.Pid)):
+		return errors.New("another process answers")
 	}
 	return err
 }
