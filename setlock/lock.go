@@ -50,7 +50,9 @@ type Lock struct {
 
 	// Replicas is how many replicas must confirm an acquisition or a renewal
 	// (https://redis.io/docs/latest/commands/wait/) before it counts. Default: 0,
-	// none. On an acquisition fewer are an error, and it is undone.
+	// none. On an acquisition fewer are an error, and it is undone. A failover
+	// makes no second holder where Replicas is the number of replicas; with fewer, one
+	// that had not confirmed may be promoted while others go on to confirm.
 	Replicas int
 
 	mu     sync.Mutex    // guards what follows; never held across I/O
