@@ -15,13 +15,23 @@ import (
 type Faults struct {
 	HoldRequests bool          // what clients send arrives when this ends, also from clients that have gone
 	HoldReplies  bool          // what servers send arrives when this ends
-	LoseReplies  bool          // what servers send is lost
+	LoseReplies  bool          // what servers send is lost, and so is the rest of what that connection would bring
 	Refuse       bool          // nobody can connect
 	Delay        time.Duration // everything that is sent arrives so much later
 }
 
 // Silent is a network in which nothing arrives, in either direction.
 var Silent = Faults{HoldRequests: true, HoldReplies: true}
+
+// A Fate is what becomes of one request, when it arrives.
+type Fate int
+
+const (
+	Lose    Fate = iota // its reply is lost, and nothing comes on its connection any more
+	Break               // its connection breaks behind it, before the reply
+	Swallow             // its connection breaks before it: the request is lost
+	OneWay              // from now on replies are held, until Set
+)
 
 // A Network lies between clients and a server. All methods may be called
 // concurrently. Whatever is sent to it, it takes at once, so that neither side
@@ -34,6 +44,8 @@ type Network struct {
 	faults Faults
 	links  map[*link]struct{}
 	doors  []net.Listener
+	match  func(request []byte) bool // whose fate is special; nil: nobody's
+	fate   Fate
 	closed bool
 	work   sync.WaitGroup
 }
@@ -64,6 +76,39 @@ func (n *Network) Reset() {
 	for l := range n.links {
 		l.breakLocked()
 	}
+}
+
+// Next gives the next request that match accepts a fate of its own; without one, nil, none
+// has. match sees each request that is sent, as one piece of up to 4096
+// bytes, and must not call n.
+func (n *Network) Next(match func(request []byte) bool, fate Fate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.match, n.fate = match, fate
+}
+
+// HangUp closes every connection as the kernel does for a process that is killed: what was sent
+// arrives, nothing else does, and nobody connects any more.
+func (n *Network) HangUp() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	for l := range n.links {
+		l.near.Close()
+	}
+}
+
+// Open returns how many connections their clients have not closed.
+func (n *Network) Open() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	open := 0
+	for l := range n.links {
+		if !l.broken && !l.requests.eof {
+			open++
+		}
+	}
+	return open
 }
 
 func (n *Network) close() {
@@ -150,8 +195,8 @@ func (n *Network) Dial(ctx context.Context) (net.Conn, error) {
 		return nil, errRefused
 	}
 	n.links[l] = struct{}{}
-	n.pump(l, &l.requests, near, server, func(f Faults) bool { return f.HoldRequests }, func(Faults) bool { return false })
-	n.pump(l, &l.replies, server, near, func(f Faults) bool { return f.HoldReplies }, func(f Faults) bool { return f.LoseReplies })
+	n.pump(l, &l.requests, near, server, func(f Faults) bool { return f.HoldRequests })
+	n.pump(l, &l.replies, server, near, func(f Faults) bool { return f.HoldReplies })
 	return client, nil
 }
 
@@ -164,7 +209,8 @@ type link struct {
 	// Guarded by Network.mu.
 	requests, replies queue
 	broken            bool
-	ended             int // directions that have ended
+	deaf              bool // a reply was lost: a stream does not go on behind a gap
+	ended             int  // directions that have ended
 }
 
 // breakLocked ends both directions at once.
@@ -188,7 +234,7 @@ type chunk struct {
 
 // pump carries one direction of l: one goroutine takes whatever comes, another
 // delivers it as the faults allow.
-func (n *Network) pump(l *link, q *queue, from, to net.Conn, held, lost func(Faults) bool) {
+func (n *Network) pump(l *link, q *queue, from, to net.Conn, held func(Faults) bool) {
 	n.work.Add(2)
 	go func() {
 		defer n.work.Done()
@@ -226,12 +272,44 @@ func (n *Network) pump(l *link, q *queue, from, to net.Conn, held, lost func(Fau
 			}
 			next := q.chunks[0]
 			q.chunks = q.chunks[1:]
-			drop := lost(n.faults)
 			n.mu.Unlock()
 			time.Sleep(time.Until(next.due))
-			if !drop {
-				to.Write(next.data) // fails when that side has gone
-			}
+			n.deliver(l, q, next.data, to)
 		}
 	}()
+}
+
+// deliver carries one chunk of l to its end.
+func (n *Network) deliver(l *link, q *queue, data []byte, to net.Conn) {
+	n.mu.Lock()
+	if q == &l.replies {
+		l.deaf = l.deaf || n.faults.LoseReplies
+		deaf := l.deaf
+		n.mu.Unlock()
+		if !deaf {
+			to.Write(data) // fails when that side has gone
+		}
+		return
+	}
+	breaks := false
+	if n.match != nil && n.match(data) {
+		n.match = nil
+		switch n.fate {
+		case Lose:
+			l.deaf = true
+		case Break:
+			l.deaf, breaks = true, true
+		case Swallow:
+			l.breakLocked()
+		case OneWay:
+			n.faults.HoldReplies = true
+		}
+	}
+	n.mu.Unlock()
+	to.Write(data)
+	if breaks {
+		n.mu.Lock()
+		l.breakLocked()
+		n.mu.Unlock()
+	}
 }

@@ -1,6 +1,7 @@
 package redistest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -91,6 +92,117 @@ func TestFaults(t *testing.T) {
 		n.Set(redistest.Faults{Refuse: true})
 		if _, err := n.Dial(t.Context()); err == nil {
 			t.Error("no error from a network that refuses")
+		}
+	})
+}
+
+// What a lost reply would have been followed by does not come either.
+func TestLostRepliesLeaveNoGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := redistest.NewNetwork(t, redistest.NewEmbedded(t).Dial)
+		c := client(t, n)
+		n.Set(redistest.Faults{LoseReplies: true})
+		c.Send("SET", "k", "v")
+		c.Flush()
+		synctest.Wait()
+		n.Set(redistest.Faults{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got, err := redis.DoContext(c, ctx, "ECHO", "another"); !timedOut(err) {
+			t.Errorf("ECHO = %q, %v after a lost reply, want a timeout", got, err)
+		}
+		if _, err := client(t, n).Do("PING"); err != nil {
+			t.Errorf("another connection: %v", err)
+		}
+	})
+}
+
+func TestNext(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		fate    redistest.Fate
+		arrives bool
+		broken  bool // at once
+		late    bool // the reply comes when the faults end
+	}{
+		{"lose", redistest.Lose, true, false, false},
+		{"break", redistest.Break, true, true, false},
+		{"swallow", redistest.Swallow, false, true, false},
+		{"one way", redistest.OneWay, true, false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := redistest.NewEmbedded(t)
+				n := redistest.NewNetwork(t, server.Dial)
+				c := client(t, n)
+				n.Next(func(request []byte) bool { return bytes.Contains(request, []byte("chosen")) }, test.fate)
+				if _, err := c.Do("SET", "other", "v"); err != nil {
+					t.Errorf("a request that was not chosen: %v", err)
+				}
+				replied := make(chan error, 1)
+				go func() {
+					_, err := c.Do("SET", "chosen", "v")
+					replied <- err
+				}()
+				synctest.Wait()
+				if got := server.Exists("chosen"); got != test.arrives {
+					t.Errorf("arrived: %v, want %v", got, test.arrives)
+				}
+				select {
+				case err := <-replied:
+					if !test.broken || err == nil {
+						t.Errorf("replied: %v", err)
+					}
+				default:
+					if test.broken {
+						t.Error("the connection is not broken")
+					}
+				}
+				n.Set(redistest.Faults{})
+				synctest.Wait()
+				if len(replied) > 0 != test.late {
+					t.Errorf("a reply came when the faults ended: %v, want %v", len(replied) > 0, test.late)
+				}
+				if _, err := client(t, n).Do("SET", "chosen", "again"); err != nil {
+					t.Errorf("the request after: %v", err)
+				}
+				n.Reset()
+			})
+		})
+	}
+}
+
+func TestHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := redistest.NewEmbedded(t)
+		n := redistest.NewNetwork(t, server.Dial)
+		c := client(t, n)
+		other := client(t, n)
+		if got := n.Open(); got != 2 {
+			t.Errorf("Open = %d, want 2", got)
+		}
+		other.Close()
+		synctest.Wait()
+		if got := n.Open(); got != 1 {
+			t.Errorf("Open = %d after a Close, want 1", got)
+		}
+		n.Set(redistest.Faults{HoldRequests: true})
+		c.Send("SET", "k", "sent before")
+		c.Flush()
+		n.HangUp()
+		if _, err := c.Do("SET", "k", "sent after"); err == nil {
+			t.Error("no error on a connection that was hung up")
+		}
+		if _, err := n.Dial(t.Context()); err == nil {
+			t.Error("no error from a network that was hung up")
+		}
+		n.Set(redistest.Faults{})
+		synctest.Wait()
+		if got, _ := server.Get("k"); got != "sent before" {
+			t.Errorf("key = %q, want what was sent before", got)
+		}
+		if got := n.Open(); got != 0 {
+			t.Errorf("Open = %d, want 0", got)
 		}
 	})
 }
