@@ -47,8 +47,8 @@ func write(ctx context.Context, conn redis.Conn, fence int64) (int, error) {
 	return redis.Int(register.DoContext(ctx, conn, "register", fence))
 }
 
-// An event is what a candidate's process has to tell.
-type event struct {
+// A report is what a candidate's process has to tell.
+type report struct {
 	Who   string    `json:"who"`
 	What  string    `json:"what"`            // see below
 	At    time.Time `json:"at"`              // by the wall clock, which all processes share; of a write, before it
@@ -75,7 +75,7 @@ const (
 func runCandidate() int {
 	var mu sync.Mutex
 	out := json.NewEncoder(os.Stdout)
-	tell := func(e event) {
+	tell := func(e report) {
 		if e.Who = os.Getenv(candidateName); e.At.IsZero() {
 			e.At = time.Now()
 		}
@@ -104,20 +104,20 @@ func runCandidate() int {
 		at := time.Now()
 		switch n, err := write(bounded, conn, fence); {
 		case err != nil:
-			tell(event{What: hasFailed, At: at, Fence: fence, Err: err.Error()})
+			tell(report{What: hasFailed, At: at, Fence: fence, Err: err.Error()})
 		case n == 0:
-			tell(event{What: hasRefused, At: at, Fence: fence})
+			tell(report{What: hasRefused, At: at, Fence: fence})
 		default:
-			tell(event{What: hasWritten, At: at, Fence: fence, Write: n})
+			tell(report{What: hasWritten, At: at, Fence: fence, Write: n})
 		}
 	}
 	work := func(ctx context.Context) error {
 		fence, _ := setlock.FenceFromContext(ctx)
-		tell(event{What: hasElected, Fence: fence})
+		tell(report{What: hasElected, Fence: fence})
 		var told sync.WaitGroup
 		told.Go(func() { // a write shall not hold it up
 			<-ctx.Done()
-			tell(event{What: hasEnded, Fence: fence, Err: context.Cause(ctx).Error()})
+			tell(report{What: hasEnded, Fence: fence, Err: context.Cause(ctx).Error()})
 		})
 		for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 			attempt(fence)
@@ -127,7 +127,7 @@ func runCandidate() int {
 		if errors.Is(context.Cause(ctx), setlock.ErrLost) {
 			for late := time.Now().Add(processLease); time.Now().Before(late); time.Sleep(time.Millisecond) {
 				if err := e.Check(10 * time.Millisecond); err != nil {
-					tell(event{What: hasChecked, Fence: fence, Err: err.Error()})
+					tell(report{What: hasChecked, Fence: fence, Err: err.Error()})
 					break
 				}
 			}
@@ -142,7 +142,7 @@ func runCandidate() int {
 	changes := e.Changes()
 	told.Go(func() {
 		for c := range changes {
-			said := event{What: hasChanged, At: c.Time, Fence: c.Fence, Owner: c.Leader, Leads: c.Leading}
+			said := report{What: hasChanged, At: c.Time, Fence: c.Fence, Owner: c.Leader, Leads: c.Leading}
 			if c.Err != nil {
 				said.Err = c.Err.Error()
 			}
@@ -152,10 +152,10 @@ func runCandidate() int {
 	err := e.Run(ctx)
 	told.Wait()
 	if err != nil {
-		tell(event{What: hasReturned, Err: err.Error()})
+		tell(report{What: hasReturned, Err: err.Error()})
 		return 1
 	}
-	tell(event{What: hasReturned})
+	tell(report{What: hasReturned})
 	return 0
 }
 
@@ -165,8 +165,8 @@ type stage struct {
 	server *redistest.Server
 	cast   map[string]*exec.Cmd
 
-	mu     sync.Mutex
-	events []event
+	mu      sync.Mutex
+	reports []report
 }
 
 // newStage starts three candidates, which end with t.
@@ -177,7 +177,7 @@ func newStage(t *testing.T) *stage {
 		s.start(name)
 	}
 	for name := range s.cast {
-		s.await("a leader seen by "+name, func(e event) bool { return e.Who == name && e.What == hasChanged && e.Owner != "" })
+		s.await("a leader seen by "+name, func(e report) bool { return e.Who == name && e.What == hasChanged && e.Owner != "" })
 	}
 	return s
 }
@@ -206,13 +206,13 @@ func (s *stage) start(name string) {
 	var read sync.WaitGroup
 	read.Go(func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			var e event
+			var e report
 			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 				s.t.Errorf("%s says %q: %v", name, lines.Bytes(), err)
 				continue
 			}
 			s.mu.Lock()
-			s.events = append(s.events, e)
+			s.reports = append(s.reports, e)
 			s.mu.Unlock()
 		}
 	})
@@ -224,12 +224,12 @@ func (s *stage) start(name string) {
 	})
 }
 
-// all returns the events that match, so far.
-func (s *stage) all(match func(event) bool) []event {
+// all returns the reports that match, so far.
+func (s *stage) all(match func(report) bool) []report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []event
-	for _, e := range s.events {
+	var found []report
+	for _, e := range s.reports {
 		if match(e) {
 			found = append(found, e)
 		}
@@ -237,10 +237,10 @@ func (s *stage) all(match func(event) bool) []event {
 	return found
 }
 
-// await returns the first event that matches, once it has come.
-func (s *stage) await(what string, match func(event) bool) event {
+// await returns the first report that matches, once it has come.
+func (s *stage) await(what string, match func(report) bool) report {
 	s.t.Helper()
-	var found []event
+	var found []report
 	eventually(s.t, 15*time.Second, what, func() bool {
 		found = s.all(match)
 		return len(found) > 0
@@ -249,10 +249,10 @@ func (s *stage) await(what string, match func(event) bool) event {
 }
 
 // leader waits until one leads with a fence greater than after, and has written.
-func (s *stage) leader(after int64) event {
+func (s *stage) leader(after int64) report {
 	s.t.Helper()
-	elected := s.await("a leader", func(e event) bool { return e.What == hasElected && e.Fence > after })
-	s.await("a write of "+elected.Who, func(e event) bool { return e.What == hasWritten && e.Fence == elected.Fence })
+	elected := s.await("a leader", func(e report) bool { return e.What == hasElected && e.Fence > after })
+	s.await("a write of "+elected.Who, func(e report) bool { return e.What == hasWritten && e.Fence == elected.Fence })
 	return elected
 }
 
@@ -267,7 +267,7 @@ func (s *stage) signal(name string, sig syscall.Signal) {
 func (s *stage) end(name string) {
 	s.t.Helper()
 	s.signal(name, syscall.SIGTERM)
-	s.await("the end of "+name, func(e event) bool { return e.Who == name && e.What == hasReturned && e.Err == "" })
+	s.await("the end of "+name, func(e report) bool { return e.Who == name && e.What == hasReturned && e.Err == "" })
 }
 
 // left returns how much of the lease is left, at the least at the time that it returns.
@@ -286,9 +286,9 @@ func (s *stage) left() (time.Time, time.Duration) {
 // by its fence.
 func (s *stage) judge(ends map[int64]time.Time) {
 	s.t.Helper()
-	terms := s.all(func(e event) bool { return e.What == hasElected })
-	slices.SortFunc(terms, func(a, b event) int { return a.At.Compare(b.At) })
-	for _, e := range s.all(func(e event) bool { return e.What == hasEnded }) {
+	terms := s.all(func(e report) bool { return e.What == hasElected })
+	slices.SortFunc(terms, func(a, b report) int { return a.At.Compare(b.At) })
+	for _, e := range s.all(func(e report) bool { return e.What == hasEnded }) {
 		if _, cut := ends[e.Fence]; !cut {
 			ends[e.Fence] = e.At
 		}
@@ -302,8 +302,8 @@ func (s *stage) judge(ends map[int64]time.Time) {
 			s.t.Errorf("%s is elected at %v, while %s leads, until %v", next.Who, next.At, last.Who, end)
 		}
 	}
-	writes := s.all(func(e event) bool { return e.What == hasWritten })
-	slices.SortFunc(writes, func(a, b event) int { return a.Write - b.Write })
+	writes := s.all(func(e report) bool { return e.What == hasWritten })
+	slices.SortFunc(writes, func(a, b report) int { return a.Write - b.Write })
 	for i := 1; i < len(writes); i++ {
 		if writes[i].Fence < writes[i-1].Fence {
 			s.t.Errorf("write %d has the fence %d, after %d", writes[i].Write, writes[i].Fence, writes[i-1].Fence)
@@ -337,7 +337,7 @@ func TestLeaderProcessEnds(t *testing.T) {
 	s.end(first.Who)
 	s.cast[first.Who].Process.Wait()
 	second := s.leader(first.Fence)
-	ended := s.await("the end of the term", func(e event) bool { return e.What == hasEnded && e.Fence == first.Fence })
+	ended := s.await("the end of the term", func(e report) bool { return e.What == hasEnded && e.Fence == first.Fence })
 	took := second.At.Sub(ended.At)
 	t.Logf("%v after the end of its context, another leads", took)
 	if took > processLease/2 {
@@ -359,8 +359,8 @@ func TestLeaderProcessStopped(t *testing.T) {
 	time.Sleep(time.Until(stopped.Add(processLease + processLease/4)))
 	continued := time.Now().Round(0)
 	s.signal(first.Who, syscall.SIGCONT)
-	of := func(what string) func(event) bool {
-		return func(e event) bool { return e.Who == first.Who && e.What == what && !e.At.Before(continued) }
+	of := func(what string) func(report) bool {
+		return func(e report) bool { return e.Who == first.Who && e.What == what && !e.At.Before(continued) }
 	}
 
 	ended := s.await("the end of its context", of(hasEnded))
@@ -378,7 +378,7 @@ func TestLeaderProcessStopped(t *testing.T) {
 	if changed.Leads || !strings.Contains(changed.Err, setlock.ErrLost.Error()) {
 		t.Errorf("Changes tells first %+v, want the loss", changed)
 	}
-	s.await("Changes, of the new leader", func(e event) bool {
+	s.await("Changes, of the new leader", func(e report) bool {
 		return of(hasChanged)(e) && e.Owner == second.Who && e.Fence == second.Fence && !e.Leads
 	})
 	refused := s.await("a write that is refused", of(hasRefused))
@@ -409,9 +409,9 @@ func TestServerStoppedShortly(t *testing.T) {
 		time.Sleep(processLease / 6)
 		s.server.Continue()
 		continued := time.Now().Round(0)
-		s.await("a write", func(e event) bool { return e.What == hasWritten && e.At.After(continued.Add(processLease/2)) })
+		s.await("a write", func(e report) bool { return e.What == hasWritten && e.At.After(continued.Add(processLease/2)) })
 	}
-	for _, e := range s.all(func(e event) bool {
+	for _, e := range s.all(func(e report) bool {
 		return e.What == hasEnded || e.What == hasRefused || e.What == hasElected && e != first
 	}) {
 		t.Errorf("%+v, want one term", e)

@@ -1,0 +1,222 @@
+package election_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"example.com/setlock/election"
+	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+// A peer is one life of a process that is a candidate.
+type peer struct {
+	s       *simulation
+	name    string // of this life alone
+	machine *machine
+	network *redistest.Network
+	e       *election.Election
+	stop    context.CancelFunc
+	done    chan struct{} // Run has returned for good
+	began   time.Time
+	mood    *rand.Rand
+
+	// Of the driver.
+	faults  []*redistest.Faults // of its network, besides those of all
+	leaving bool                // it was stopped
+	gone    bool                // it has ended, and that was seen
+
+	// Guarded by simulation.mu.
+	killed   bool
+	wrong    []span          // what was wrong with it, and when
+	deaf     bool            // it has lost replies: it may listen to a dead connection
+	ctx      context.Context // of its work, nil when it does not work
+	fence    int64           // of its last term
+	start    time.Time       // of that term
+	working  bool
+	returned time.Time       // when its work last did
+	led      int64           // the fence of which Changes last said that it leads
+	told     election.Change // the last
+}
+
+var errMood = errors.New("mood")
+
+// begin starts a process in a slot.
+func (s *simulation) begin(slot int) {
+	s.lives++
+	p := &peer{
+		s:       s,
+		name:    fmt.Sprintf("c%d.%d", slot, s.lives),
+		machine: newMachine(),
+		network: redistest.NewNetwork(s.t, s.server.Dial),
+		done:    make(chan struct{}),
+		began:   time.Now(),
+		mood:    rand.New(rand.NewPCG(s.seed, uint64(s.lives))),
+	}
+	p.e = candidate(s.t, p.network.Dial, p.name, p.work)
+	p.e.Lock.Lease = s.lease
+	p.e.BackOff = func() backoff.BackOff {
+		return backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(s.lease/40),
+			backoff.WithMaxInterval(s.lease/4),
+			backoff.WithMaxElapsedTime(0),
+		)
+	}
+	s.mu.Lock()
+	s.slots[slot] = p
+	s.peers = append(s.peers, p)
+	s.names[p.name] = p
+	s.mu.Unlock()
+	p.apply()
+	ctx, cancel := context.WithCancel(clock.NewContext(s.t.Context(), p.machine))
+	p.stop = cancel
+	go p.live(ctx)
+}
+
+// live runs until ctx ends, or until the work panics, which ends a process.
+func (p *peer) live(ctx context.Context) {
+	defer close(p.done)
+	heard := make(chan struct{})
+	defer func() { <-heard }()
+	changes := p.e.Changes()
+	go func() {
+		defer close(heard)
+		before := <-changes
+		for c := range changes {
+			p.s.hears(p, before, c)
+			before = c
+		}
+		if before.Leading {
+			p.s.errorf("%s: its story ends with %+v", p.name, before)
+		}
+	}()
+	defer func() {
+		if r := recover(); r != nil && r != errMood {
+			panic(r)
+		}
+	}()
+	if err := p.e.Run(ctx); err != nil {
+		p.s.errorf("%s: Run: %v", p.name, err)
+	}
+	if ctx.Err() == nil {
+		p.s.errorf("%s: Run has returned", p.name)
+	}
+}
+
+// work is OnElected, in some mood.
+func (p *peer) work(ctx context.Context) error {
+	s := p.s
+	fence, _ := setlock.FenceFromContext(ctx)
+	mood, linger := p.mood.Float64(), time.Duration(p.mood.ExpFloat64()*float64(s.lease)/4)
+	s.elected(p, ctx, fence)
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p.ctx, p.working, p.returned = nil, false, time.Now()
+	}()
+	select {
+	case <-s.calm:
+		mood = 1
+	default:
+	}
+	switch {
+	case mood < 0.05:
+		return errMood
+	case mood < 0.1:
+		panic(errMood)
+	case mood < 0.2: // a while of work, and that is it
+		select {
+		case <-ctx.Done():
+			s.ended(p, ctx)
+		case <-time.After(linger):
+		case <-s.calm:
+		}
+		return nil
+	}
+	<-ctx.Done()
+	s.ended(p, ctx)
+	if mood < 0.4 { // ignores its context for a while
+		select {
+		case <-time.After(linger):
+		case <-s.calm:
+		}
+		return nil
+	}
+	return ctx.Err()
+}
+
+// apply makes the network as bad as all that is wrong with it.
+func (p *peer) apply() {
+	f := redistest.Faults{HoldReplies: p.machine.asleep(0)}
+	for _, faults := range [][]*redistest.Faults{p.faults, p.s.faults} {
+		for _, g := range faults {
+			f.HoldRequests = f.HoldRequests || g.HoldRequests
+			f.HoldReplies = f.HoldReplies || g.HoldReplies
+			f.LoseReplies = f.LoseReplies || g.LoseReplies
+			f.Refuse = f.Refuse || g.Refuse
+			f.Delay = max(f.Delay, g.Delay)
+		}
+	}
+	p.network.Set(f)
+	if f.LoseReplies {
+		p.s.mu.Lock()
+		p.deaf = true
+		p.s.mu.Unlock()
+	}
+}
+
+// troubled returns what was wrong with p between two times, with it alone or with all.
+// simulation.mu is locked.
+func (p *peer) troubled(from, to time.Time) []span {
+	var found []span
+	for _, spans := range [][]span{p.wrong, p.s.wrong} {
+		for _, w := range spans {
+			if !w.to.Before(from) && !w.from.After(to) {
+				found = append(found, w)
+			}
+		}
+	}
+	return found
+}
+
+// calmSince reports whether nothing was. simulation.mu is locked.
+func (p *peer) calmSince(from, to time.Time) bool { return len(p.troubled(from, to)) == 0 }
+
+// leave ends the process as a signal does that it handles.
+func (p *peer) leave() {
+	p.leaving = true
+	p.stop()
+}
+
+// kill ends the process as kill -9 does. What it has sent may arrive, however late.
+func (p *peer) kill(lost bool) {
+	s := p.s
+	s.mu.Lock()
+	p.killed = true
+	s.mu.Unlock()
+	p.network.HangUp()
+	if lost {
+		p.network.Reset()
+	}
+	p.leave()
+}
+
+// bury checks that nothing is left of a process that has ended: a while later, for an
+// acquisition is undone behind its back.
+func (p *peer) bury() {
+	if p.machine.asleep(undoTime) {
+		p.s.queue = append(p.s.queue, event{time.Now().Add(undoTime), p.bury, false})
+		return
+	}
+	p.e.Lock.Pool.Close()
+	wait()
+	if open := p.network.Open(); open > 0 {
+		p.s.errorf("%s: %d connections are open after its end", p.name, open)
+	}
+}

@@ -1,0 +1,254 @@
+package election_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/redistest"
+)
+
+// What the server sees, and what can happen to it.
+
+// hook sees each command, those of scripts too, before the server runs it.
+func (s *simulation) hook(c *server.Peer, cmd string, args ...string) bool {
+	now := time.Now()
+	switch cmd {
+	case "EVAL", "EVALSHA", "SUBSCRIBE", "PING": // what clients send
+		s.tick()
+		s.mu.Lock()
+		answer := s.answer
+		s.mu.Unlock()
+		if answer != "" {
+			c.WriteError(answer)
+			return true
+		}
+	case "SET":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.full {
+			c.WriteError("OOM command not allowed when used memory > 'maxmemory'.")
+			return true
+		}
+		if args[0] == fenceKey {
+			fence, _ := strconv.ParseInt(args[1], 10, 64)
+			if fence <= s.fence {
+				s.errorf("the fence %d was given after %d", fence, s.fence)
+			}
+			s.fence = fence
+			return false
+		}
+		_, owner, _ := strings.Cut(args[1], ":")
+		s.grants[s.fence] = &grant{p: s.names[owner], value: args[1], at: now}
+		s.told = args[1]
+	case "DEL":
+		s.mu.Lock()
+		value := s.told
+		s.told = ""
+		var p *peer
+		for _, q := range s.peers {
+			if g := s.grants[q.fence]; g != nil && g.value == value && q.working && !q.killed {
+				p = q
+			}
+		}
+		s.mu.Unlock()
+		if p != nil {
+			s.errorf("%s: released while its work goes on", p.name)
+		}
+		for _, p := range s.alive() {
+			h := p.e.Leader()
+			s.mu.Lock()
+			g := s.grants[h.Fence]
+			if g != nil && g.p == p && g.used && g.value == value {
+				s.errorf("%s: released before Changes said that %d is over", p.name, h.Fence)
+			}
+			s.mu.Unlock()
+		}
+	}
+	return false
+}
+
+func (s *simulation) errors(_ *peer, d time.Duration) {
+	answer := []string{"READONLY x", "LOADING x", "CLUSTERDOWN x", "MISCONF x", "NOAUTH x", "BUSY x"}[s.rand.IntN(6)]
+	s.suffers(nil, d)
+	s.set(func() { s.answer = answer })
+	s.after(d, func() { s.set(func() { s.answer = "" }) })
+}
+
+func (s *simulation) outOfMemory(_ *peer, d time.Duration) {
+	s.suffers(nil, d)
+	s.set(func() { s.full = true })
+	s.after(d, func() { s.set(func() { s.full = false }) })
+}
+
+func (s *simulation) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// restart has the server go away for d. What was on its way to it is lost, and so is
+// what it did not keep.
+func (s *simulation) restart(d time.Duration, data func()) {
+	s.partition(nil, d, redistest.Faults{Refuse: true})
+	s.reset(nil)
+	wait()
+	s.flushScripts()
+	data()
+}
+
+// canLoseData reports whether the fence key may be lost: not while the clock of the
+// server is behind the last fence, for then nobody promises that the next is greater.
+func (s *simulation) canLoseData(_ *peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serverTime().UnixMicro() > s.fence
+}
+
+// canExpireFence reports whether the lock key has gone, which the fence key outlives by an hour.
+func (s *simulation) canExpireFence(p *peer) bool {
+	value, _ := s.key()
+	return value == "" && s.canLoseData(p)
+}
+
+func (s *simulation) flush() {
+	s.excuse()
+	s.server.FlushAll()
+}
+
+// A snapshot is the data of the server at some time of its.
+type snapshot struct {
+	at   time.Time
+	data [2]string
+	left [2]time.Duration
+}
+
+// shoot takes one, and forgets old ones.
+func (s *simulation) shoot() {
+	shot := snapshot{at: s.serverTime()}
+	for i, key := range []string{lockKey, fenceKey} {
+		shot.data[i], _ = s.server.Get(key)
+		shot.left[i] = s.server.TTL(key)
+	}
+	s.shots = append(s.shots, shot)
+	if len(s.shots) > 30 {
+		s.shots = s.shots[1:]
+	}
+}
+
+// restore sets the data back to a snapshot of the last three leases.
+func (s *simulation) restore() {
+	s.flush()
+	if len(s.shots) == 0 {
+		return
+	}
+	shot := s.shots[s.rand.IntN(len(s.shots))]
+	for i, key := range []string{lockKey, fenceKey} {
+		left := shot.left[i] - s.serverTime().Sub(shot.at)
+		if shot.data[i] == "" || left <= 0 && shot.left[i] > 0 {
+			continue
+		}
+		s.server.Set(key, shot.data[i])
+		if shot.left[i] > 0 {
+			s.server.SetTTL(key, left)
+		} else {
+			s.expel(s.lease)
+		}
+	}
+}
+
+func (s *simulation) del(_ *peer, _ time.Duration) {
+	s.excuse()
+	s.server.Del(lockKey)
+}
+
+// steal has a program write into the key that knows nothing of locks, for d, by an
+// expiry or until it is deleted.
+func (s *simulation) steal(_ *peer, d time.Duration) {
+	s.excuse()
+	s.server.Set(lockKey, foreign)
+	if s.rand.IntN(2) == 0 {
+		s.server.SetTTL(lockKey, d)
+		return
+	}
+	s.expel(d)
+}
+
+// expel deletes what does not expire, in d.
+func (s *simulation) expel(d time.Duration) {
+	s.after(d, func() {
+		if value, _ := s.key(); value == foreign {
+			s.excuse()
+			s.server.Del(lockKey)
+		}
+	})
+}
+
+func (s *simulation) flushScripts() {
+	conn, err := s.server.Dial(s.t.Context())
+	if err != nil {
+		s.errorf("dial: %v", err)
+		return
+	}
+	defer conn.Close()
+	if _, err := redis.NewConn(conn, 0, 0).Do("SCRIPT", "FLUSH"); err != nil {
+		s.errorf("SCRIPT FLUSH: %v", err)
+	}
+}
+
+// serverTime is what the clock of the server shows.
+func (s *simulation) serverTime() time.Time {
+	s.clock.Lock()
+	defer s.clock.Unlock()
+	return time.Now().Add(s.clock.ahead)
+}
+
+// tick has the server see its clock: without that it shows the time of the last tick.
+func (s *simulation) tick() {
+	s.clock.Lock()
+	defer s.clock.Unlock()
+	s.server.SetTime(time.Now().Add(s.clock.ahead))
+}
+
+// serverForward steps the clock of the server: keys expire early by that. Sometimes by
+// hours, so that the fence key expires too.
+func (s *simulation) serverForward(_ *peer, d time.Duration) {
+	s.key() // what has expired until now, has
+	s.excuse()
+	if s.rand.IntN(4) == 0 {
+		d += 2 * time.Hour
+	}
+	s.stepServer(d)
+}
+
+// canStepBack reports whether the fence key has the last fence: if not, nobody promises
+// anything of the next when the clock of the server steps back.
+func (s *simulation) canStepBack(_ *peer) bool {
+	s.tick()
+	fence, _ := s.server.Get(fenceKey)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fence == fmt.Sprint(s.fence)
+}
+
+// serverBack steps the clock of the server: keys live longer by that.
+func (s *simulation) serverBack(_ *peer, d time.Duration) {
+	s.key() // what has expired until now, has
+	s.stepServer(-d)
+	for _, key := range []string{lockKey, fenceKey} {
+		if left := s.server.TTL(key); left > 0 {
+			s.server.SetTTL(key, left+d)
+		}
+	}
+}
+
+func (s *simulation) stepServer(d time.Duration) {
+	s.clock.Lock()
+	s.clock.ahead += d
+	s.clock.Unlock()
+	s.tick()
+}
