@@ -74,7 +74,8 @@ type hold struct {
 	// Guarded by Lock.mu: the key lives at least until sent + ttl.
 	sent     time.Time
 	ttl      time.Duration
-	unlocked bool // Unlock has set about releasing it
+	late     time.Duration // what a Renew that may yet come would leave; 0: none will
+	unlocked bool          // Unlock has set about releasing it
 }
 
 // An attempt is an acquisition whose outcome is unknown.
@@ -116,7 +117,8 @@ func (l *Lock) Extend(ctx context.Context, d time.Duration) error {
 // Renew sets the remaining time of the lock to d, rounded up to whole
 // milliseconds, at least one. Under a running Do it sets no less than Lease, and
 // lasts until the next renewal. It returns ErrNotHeld when this Lock does not
-// hold the key. After any other error the time may or may not have been set.
+// hold the key. After any other error the time may or may not have been set, or may
+// be set yet, even after another call: Fence reckons with that.
 func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 	return l.setTime(ctx, "renew", renewScript, d)
 }
@@ -278,11 +280,14 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 	l.mu.Unlock()
 	r := l.settingTime(h, script, d).do(ctx, l.Pool)
 	if r.err != nil {
-		if !r.ran {
-			l.mu.Lock()
+		l.mu.Lock()
+		switch {
+		case !r.ran:
 			h.sent, h.ttl = sent, ttl
-			l.mu.Unlock()
+		case script == renewScript && (h.late == 0 || d < h.late):
+			h.late = d
 		}
+		l.mu.Unlock()
 		return l.fail(op, r.err)
 	}
 	n, err := intReply(r.reply)
@@ -298,6 +303,9 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 	}
 	l.mu.Lock()
 	h.sent, h.ttl = r.sent, d
+	if h.late > 0 {
+		h.ttl = min(d, h.late) // that one may come after this
+	}
 	l.mu.Unlock()
 	return nil
 }

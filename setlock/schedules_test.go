@@ -213,6 +213,40 @@ func TestShorterRenewalIsBelievedFromItsRequest(t *testing.T) {
 	})
 }
 
+func TestLateRenewalIsReckonedWith(t *testing.T) {
+	for name, set := range map[string]func(l *setlock.Lock, ctx context.Context, d time.Duration) error{
+		"before a Renew": (*setlock.Lock).Renew, "before an Extend": (*setlock.Lock).Extend,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				l, other := w.lock(lease), w.direct(lease)
+				mustLock(t, l, 100*time.Millisecond)
+				if err := l.Renew(t.Context(), 100*time.Millisecond); err != nil { // loads the script
+					t.Fatal(err)
+				}
+				w.network.Set(redistest.Faults{Delay: 80 * time.Millisecond})
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+				defer cancel()
+				if err := l.Renew(ctx, time.Second); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Renew = %v, want a timeout", err)
+				}
+				w.network.Set(redistest.Faults{})
+				if err := set(l, t.Context(), time.Hour); err != nil { // on another connection, and quicker
+					t.Fatal(err)
+				}
+				if l.Fence() == 0 {
+					t.Error("Fence = 0 right after a renewal")
+				}
+				time.Sleep(80*time.Millisecond + time.Second)
+				mustLock(t, other, time.Hour)
+				if got := l.Fence(); got != 0 {
+					t.Errorf("Fence = %d while another holds the lock, want 0", got)
+				}
+			})
+		})
+	}
+}
+
 func TestRenewThatNeverWentOutChangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.lock(lease)
