@@ -1,0 +1,363 @@
+package history_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// What a client did.
+type action int
+
+const (
+	acquire  action = iota // Lock, and what Do does first
+	renew                  // Renew
+	extend                 // Extend
+	release                // Unlock
+	look                   // Holder
+	believe                // a client believes that it holds the lock
+	finish                 // what Do does last
+	remove                 // somebody deletes the key
+	register               // from here on, of the fenced register
+	write
+	read
+)
+
+func (a action) String() string {
+	return [...]string{
+		"acquire", "renew", "extend", "release", "look", "believe", "finish", "remove", "register", "write", "read",
+	}[a]
+}
+
+// What came of it.
+type outcome int
+
+const (
+	unknown outcome = iota // an error: it has happened at some time since, or never
+	done
+	mine  // nothing was done: the client holds the lock
+	other // nothing was done: another holds the lock
+	notHeld
+	nobody
+	refused
+)
+
+func (o outcome) String() string {
+	return [...]string{"unknown", "done", "mine", "other", "notHeld", "nobody", "refused"}[o]
+}
+
+// An op is one call, between two moments.
+type op struct {
+	action  action
+	client  int
+	hold    int           // the acquisition that it is about: of acquire, its own name
+	d       time.Duration // of acquire, renew, extend
+	kept    bool          // of acquire: a Do renews it; of believe: that has a margin
+	call    int64         // when it began
+	ret     int64         // when it ended; when an unknown one has happened, if ever
+	outcome outcome
+	owner   int // of look
+	fence   int64
+	left    time.Duration // the remaining time that was told, 0 for none
+	value   int           // of write and read
+}
+
+func (o op) String() string {
+	s := fmt.Sprintf("c%d %v", o.client, o.action)
+	if o.hold != 0 {
+		s += fmt.Sprintf(" #%d", o.hold)
+	}
+	if o.d != 0 {
+		s += fmt.Sprintf(" for %v", o.d)
+	}
+	if o.value != 0 {
+		s += fmt.Sprintf(" value %d", o.value)
+	}
+	s += fmt.Sprintf(" -> %v", o.outcome)
+	if o.action == look && o.outcome == done {
+		s += fmt.Sprintf(" c%d", o.owner)
+	}
+	if o.fence != 0 {
+		s += fmt.Sprintf(" fence %d", o.fence)
+	}
+	if o.left != 0 {
+		s += fmt.Sprintf(" %v left", o.left)
+	}
+	return s
+}
+
+// How a key is held.
+type holding int
+
+const (
+	free   holding = iota
+	held           // by a client that knows
+	kept           // by a Do, which renews it unseen
+	orphan         // by a client that does not know, or has lost sight: it is undone at some time
+)
+
+// A state is all that is known of the lock at a point of the linearization.
+type state struct {
+	holding holding
+	client  int
+	hold    int
+	fence   int64         // of the hold; 0: nobody has seen it
+	last    int64         // every fence from here on is greater, or that of the hold
+	lease   time.Duration // of a Do
+	zone    zone
+}
+
+func (s state) String() string {
+	if s.holding == free {
+		return fmt.Sprintf("free, last fence %d", s.last)
+	}
+	return fmt.Sprintf("%s by c%d, #%d, fence %d, expires in %v to %v", [...]string{"", "held", "kept", "orphaned"}[s.holding],
+		s.client, s.hold, s.fence, time.Duration(s.zone.dLo), time.Duration(s.zone.dHi))
+}
+
+// A slack is how much later than a lease a key may expire, for a script takes time
+// and a server counts whole milliseconds: 0 in virtual time.
+type slack time.Duration
+
+// lockModel is a lock with leases and fencing tokens.
+func lockModel(tolerance slack) porcupine.Model {
+	nm := porcupine.NondeterministicModel{
+		Partition: partition,
+		Init:      func() []any { return []any{state{}, registered{}} },
+		Step: func(s, input, _ any) []any {
+			o := input.(op)
+			var next []any
+			switch s := s.(type) {
+			case state:
+				if o.action < register {
+					for _, s := range s.step(o, tolerance) {
+						if !s.zone.empty() {
+							next = append(next, s)
+						}
+					}
+				}
+			case registered:
+				if o.action > register {
+					next = s.step(o)
+				}
+			}
+			return next
+		},
+		DescribeOperation: func(input, _ any) string { return input.(op).String() },
+		DescribeState:     func(s any) string { return fmt.Sprint(s) },
+	}
+	return nm.ToModel()
+}
+
+// partition parts the lock from the register: each is linearizable, or both are not.
+func partition(history []porcupine.Operation) [][]porcupine.Operation {
+	parts := make([][]porcupine.Operation, 2)
+	for _, o := range history {
+		i := 0
+		if o.Input.(op).action > register {
+			i = 1
+		}
+		parts[i] = append(parts[i], o)
+	}
+	return parts
+}
+
+// step returns what s may become by o. The zones of some may be empty.
+func (s state) step(o op, tolerance slack) []state {
+	slack := int64(tolerance)
+	if s.holding == kept {
+		s.zone = s.zone.renewed(int64(s.lease), int64(s.lease)+slack, o.call, o.ret)
+	} else {
+		s.zone = s.zone.elapse(o.call, o.ret)
+	}
+
+	// Either the hold is alive, or it was not, or has expired.
+	alive, gone := s, s
+	own, known := false, false
+	if s.holding == free {
+		alive.zone = never
+		s = s.released()
+	} else {
+		alive.zone = s.zone.left(1, forever)
+		gone.zone = s.zone.left(-forever, 0)
+		own = s.client == o.client
+		known = own && s.holding != orphan
+	}
+	gone = gone.released()
+	exactly := known && s.hold == o.hold
+	// No client is told how much is left of what it may undo at any time.
+	tell := func(s state) state {
+		if o.left != 0 && s.holding != orphan {
+			least := int64(o.left)
+			if o.left == time.Millisecond {
+				least = 0 // a millisecond is also less than that
+			}
+			s.zone = s.zone.left(least, int64(o.left+time.Millisecond))
+		}
+		return s
+	}
+
+	var next []state
+	add := func(s state) { next = append(next, s) }
+	switch o.action {
+	case acquire:
+		took := gone
+		if s.holding == orphan && own {
+			took = s.released() // adopted, or undone before
+		}
+		took.client, took.hold, took.holding, took.lease = o.client, o.hold, held, o.d
+		if o.kept {
+			took.holding = kept
+		}
+		took.zone = took.zone.expireIn(int64(o.d), int64(o.d)+slack)
+		switch o.outcome {
+		case done:
+			if took, ok := took.fenced(o.fence); ok {
+				add(took)
+			}
+		case unknown:
+			add(s)
+			took.holding = orphan
+			took, _ = took.fenced(0)
+			took.zone = took.zone.expireIn(0, int64(o.d)+slack)
+			add(took)
+		case mine:
+			if exactly {
+				add(tell(alive))
+			}
+		case other:
+			if !own {
+				add(tell(alive))
+			}
+		}
+	case renew, extend:
+		d := int64(o.d)
+		set := alive
+		if o.action == renew {
+			if s.holding == kept {
+				d = max(d, int64(s.lease))
+			}
+			set.zone = set.zone.expireIn(d, d+slack)
+		} else {
+			set.zone = set.zone.extend(d-int64(time.Millisecond), d+slack)
+		}
+		switch o.outcome {
+		case done:
+			if exactly {
+				add(set)
+			}
+		case unknown:
+			add(s)
+			if exactly {
+				add(set)
+			}
+		case notHeld:
+			add(gone)
+			if !known {
+				add(alive)
+			}
+		}
+	case release:
+		switch o.outcome {
+		case done:
+			if exactly || own && s.holding == orphan {
+				add(alive.released())
+			}
+		case unknown:
+			add(s)
+			if exactly {
+				add(alive.released())
+			}
+		case notHeld:
+			add(gone)
+			if !own {
+				add(alive)
+			}
+		}
+	case look:
+		switch {
+		case o.outcome == nobody:
+			add(gone)
+		case s.holding != free && s.client == o.owner:
+			if s, ok := alive.seen(o.fence); ok {
+				add(tell(s))
+			}
+		}
+	case believe:
+		if exactly {
+			if s, ok := alive.seen(o.fence); ok {
+				if o.kept && s.holding == kept {
+					s.zone = s.zone.left(int64(s.lease/10)-slack, forever)
+				}
+				add(s)
+			}
+		}
+	case finish:
+		switch {
+		case s.holding == free || s.client != o.client || s.hold != o.hold:
+			add(s)
+		case o.outcome == done:
+			add(s.released())
+		default:
+			add(s.released())
+			s.holding = orphan
+			s.zone = s.zone.expireIn(0, forever)
+			add(s)
+		}
+	case remove:
+		add(s.released())
+	}
+	return next
+}
+
+// released returns s without its holder.
+func (s state) released() state {
+	return state{last: s.last, zone: s.zone.expireIn(0, 0)}
+}
+
+// fenced returns s with the fence of a new hold, 0 for one that nobody has seen;
+// false if it is not greater than those before.
+func (s state) fenced(fence int64) (state, bool) {
+	if fence != 0 && fence <= s.last {
+		return s, false
+	}
+	s.fence, s.last = fence, max(fence, s.last+1)
+	return s, true
+}
+
+// seen returns s after somebody has seen the fence of its hold, or 0 for has not;
+// false if it cannot be that.
+func (s state) seen(fence int64) (state, bool) {
+	switch {
+	case fence == 0 || fence == s.fence:
+		return s, true
+	case s.fence != 0 || fence < s.last:
+		return s, false
+	}
+	s.fence, s.last = fence, fence
+	return s, true
+}
+
+// registered is what a register knows that takes no write with a fence smaller
+// than the greatest it has seen.
+type registered struct {
+	fence int64
+	value int
+}
+
+func (r registered) step(o op) []any {
+	written := registered{o.fence, o.value}
+	switch {
+	case o.action == read && o.outcome == done && r == written,
+		o.action == write && o.outcome == refused && o.fence < r.fence:
+		return []any{r}
+	case o.action == write && o.outcome == done && o.fence >= r.fence:
+		return []any{written}
+	case o.action == write && o.outcome == unknown && o.fence >= r.fence:
+		return []any{r, written}
+	case o.action == write && o.outcome == unknown:
+		return []any{r}
+	}
+	return nil
+}

@@ -1,0 +1,301 @@
+package history_test
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2/server"
+
+	"example.com/setlock/internal/redistest"
+)
+
+const fenceKey = "{" + lockKey + "}:fence"
+
+// A view is what stands in Redis.
+type view struct {
+	value string        // of the lock key, "" for none
+	left  time.Duration // until that expires
+	fence string
+}
+
+func (v view) String() string {
+	if v.value == "" {
+		return fmt.Sprintf("nobody, fence %q", v.fence)
+	}
+	return fmt.Sprintf("%s for %v, fence %q", v.value, v.left, v.fence)
+}
+
+// An event is one script that the server has run, or the key that was removed.
+type event struct {
+	at            int64
+	script        string // the name of its file; "remove"
+	args          []string
+	before, after view
+}
+
+func (e event) String() string {
+	return fmt.Sprintf("%v: %s %q: %v => %v", time.Duration(e.at), e.script, e.args, e.before, e.after)
+}
+
+// A witness stands in front of a server and runs its scripts one at a time, with a
+// look at the keys before and after each.
+type witness struct {
+	*history
+	server *redistest.Embedded
+	names  map[string]string // of scripts, by what a client calls them by
+
+	mu     sync.Mutex // held while a script runs
+	inner  atomic.Pointer[server.Peer]
+	events []event
+}
+
+func newWitness(t testing.TB, h *history, server *redistest.Embedded) *witness {
+	w := &witness{history: h, server: server, names: make(map[string]string)}
+	for _, name := range []string{"acquire", "renew", "extend", "release", "holder"} {
+		source, err := os.ReadFile(filepath.Join("..", "..", "setlock", name+".lua"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := sha1.Sum(source)
+		w.names[string(source)], w.names[hex.EncodeToString(hash[:])] = name, name
+	}
+	server.Server().SetPreHook(w.hook)
+	return w
+}
+
+func (w *witness) view() view {
+	value, _ := w.server.Get(lockKey)
+	fence, _ := w.server.Get(fenceKey)
+	return view{value, w.server.TTL(lockKey), fence}
+}
+
+// hook runs a script in the place of the server. What it calls comes by again, and
+// is the server's.
+func (w *witness) hook(peer *server.Peer, cmd string, args ...string) bool {
+	if len(args) < 2 || w.names[args[0]] == "" || w.inner.Load() == peer {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	keys, _ := strconv.Atoi(args[1])
+	e := event{at: w.now(), script: w.names[args[0]], args: args[2+keys:], before: w.view()}
+	var reply strings.Builder
+	buffer := bufio.NewWriter(&reply)
+	inner := server.NewPeer(buffer)
+	w.inner.Store(inner)
+	w.server.Server().Dispatch(inner, append([]string{cmd}, args...))
+	buffer.Flush()
+	e.after = w.view()
+	if !strings.HasPrefix(reply.String(), "-") || e.after != e.before { // not a refusal, such as NOSCRIPT
+		w.events = append(w.events, e)
+	}
+	peer.WriteRaw(reply.String())
+	return true
+}
+
+// remove deletes the key, or all that the server has of the lock.
+func (w *witness) remove(all bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o := op{action: remove, outcome: done, call: w.now()}
+	e := event{at: o.call, script: "remove", before: w.view()}
+	w.server.Del(lockKey)
+	if all {
+		w.server.Del(fenceKey)
+	}
+	e.after = w.view()
+	w.events = append(w.events, e)
+	w.add(o)
+}
+
+// judge fails t unless the events, in the order in which they were, are legal, and
+// every change is what a script may do.
+func (w *witness) judge(t *testing.T, name string) {
+	t.Helper()
+	model := lockModel(0)
+	s := model.Init()
+	ids := make(map[string]int) // every acquisition is a client of its own here
+	id := func(value string) int {
+		if ids[value] == 0 {
+			ids[value] = len(ids) + 1
+		}
+		return ids[value]
+	}
+	for i, e := range w.events {
+		for _, o := range e.ops(id) {
+			o.call, o.ret = e.at, e.at
+			ok, next := model.Step(s, o, nil)
+			if !ok {
+				before := "nothing"
+				if i > 0 {
+					before = w.events[i-1].String()
+				}
+				t.Errorf("%s: on the server, %v\nafter %s:\n%q in %s", name, e, before, o, model.DescribeState(s))
+				return
+			}
+			s = next
+		}
+	}
+}
+
+// ops returns e as what it may do, between two looks at what there was and is.
+func (e event) ops(id func(value string) int) []op {
+	look := func(v view) op {
+		if v.value == "" {
+			return op{action: look, outcome: nobody}
+		}
+		fence, _ := strconv.ParseInt(v.fence, 10, 64)
+		left := max(v.left.Truncate(time.Millisecond), time.Millisecond)
+		return op{action: look, outcome: done, owner: id(v.value), fence: fence, left: left}
+	}
+	does := func(a action, value string, what outcome) op {
+		return op{action: a, client: id(value), hold: id(value), outcome: what}
+	}
+	ops := []op{look(e.before)}
+	switch held := e.before.value; e.script {
+	case "acquire":
+		value, believed, unsure := e.args[0], e.args[4], e.args[5:]
+		switch {
+		case held != "" && held == believed:
+			ops = append(ops, does(acquire, held, mine))
+		case held != "" && !slices.Contains(unsure, held):
+			ops = append(ops, does(acquire, value, other))
+		default:
+			if held != "" {
+				ops = append(ops, does(release, held, done)) // adopted
+			}
+			o := does(acquire, value, done)
+			o.d = millis(e.args[1])
+			o.fence, _ = strconv.ParseInt(e.after.fence, 10, 64)
+			ops = append(ops, o)
+		}
+	case "renew", "extend":
+		a, what := renew, notHeld
+		if e.script == "extend" {
+			a = extend
+		}
+		if held == e.args[0] {
+			what = done
+		}
+		o := does(a, e.args[0], what)
+		o.d = millis(e.args[1])
+		ops = append(ops, o)
+	case "release":
+		if held != "" && slices.Contains(e.args[1:], held) {
+			ops = append(ops, does(release, held, done))
+		}
+	case "remove":
+		ops = append(ops, op{action: remove, outcome: done})
+	}
+	return append(ops, look(e.after))
+}
+
+func millis(s string) time.Duration {
+	ms, _ := strconv.ParseInt(s, 10, 64)
+	return time.Duration(ms) * time.Millisecond
+}
+
+// agree fails t unless every result that a client was told is what the server did
+// between its call and its return.
+func (w *witness) agree(t *testing.T, name string, ops []op) {
+	t.Helper()
+	values := make(map[int]string) // of acquisitions
+	for _, o := range ops {
+		if o.outcome == unknown {
+			continue
+		}
+		said := func(e event) bool {
+			if e.before.value != e.after.value || e.before.value == "" {
+				return false
+			}
+			return o.left == 0 || o.left == max(e.before.left.Truncate(time.Millisecond), time.Millisecond)
+		}
+		var so func(e event) bool
+		switch o.action {
+		case acquire:
+			so = func(e event) bool {
+				if e.script != "acquire" || ownerOf(e.args[0]) != o.client {
+					return false
+				}
+				switch o.outcome {
+				case mine:
+					return said(e) && e.before.value == values[o.hold]
+				case other:
+					return said(e) && e.before.value != values[o.hold]
+				}
+				if e.after.value != e.args[0] || millis(e.args[1]) != o.d || o.fence != 0 && e.after.fence != fmt.Sprint(o.fence) {
+					return false
+				}
+				values[o.hold] = e.after.value
+				return true
+			}
+		case renew, extend:
+			if o.outcome == notHeld {
+				if o.hold != 0 && w.throughout(values[o.hold], o.call, o.ret) {
+					t.Errorf("%s: the server had its key all the time: %v", name, o)
+				}
+				continue
+			}
+			so = func(e event) bool {
+				return e.script == o.action.String() && e.args[0] == values[o.hold] && e.before.value == e.args[0]
+			}
+		case release:
+			if o.outcome == notHeld {
+				if o.hold != 0 && w.throughout(values[o.hold], o.call, o.ret) {
+					t.Errorf("%s: the server had its key all the time: %v", name, o)
+				}
+				continue
+			}
+			so = func(e event) bool {
+				return e.script == "release" && ownerOf(e.before.value) == o.client && e.after.value == ""
+			}
+		case look:
+			so = func(e event) bool {
+				if e.script != "holder" || o.outcome == nobody {
+					return e.script == "holder" && e.before.value == ""
+				}
+				return said(e) && ownerOf(e.before.value) == o.owner && e.before.fence == fmt.Sprint(o.fence)
+			}
+		default:
+			continue
+		}
+		during := func(e event) bool { return o.call <= e.at && e.at <= o.ret && so(e) }
+		if !slices.ContainsFunc(w.events, during) {
+			t.Errorf("%s: the server has done nothing between %v and %v that makes it %v",
+				name, time.Duration(o.call), time.Duration(o.ret), o)
+		}
+	}
+}
+
+// throughout reports whether the key had value from one moment to another.
+func (w *witness) throughout(value string, from, to int64) bool {
+	had, until := "", int64(0)
+	for _, e := range w.events {
+		if e.at > to {
+			break
+		}
+		if e.at >= from && (had != value || until <= from || e.before.value != value) {
+			return false
+		}
+		had, until = e.after.value, e.at+int64(e.after.left)
+	}
+	return had == value && until > to
+}
+
+// ownerOf returns the number of the client that a value of the lock key names.
+func ownerOf(value string) int {
+	_, owner, _ := strings.Cut(value, ":c")
+	n, _ := strconv.Atoi(owner)
+	return n
+}
