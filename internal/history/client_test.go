@@ -107,6 +107,7 @@ func (c *client) patience(ctx context.Context) (context.Context, context.CancelF
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, c.some(c.pace))
+		c.believe()
 		if c.unknown >= 6 { // more than that, a Lock does not remember
 			pause(ctx, 5*c.lock.Lease)
 			c.unknown = 0
@@ -138,24 +139,24 @@ func (c *client) acquireOrDo(ctx context.Context) {
 
 // any makes one call of any kind but Do.
 func (c *client) any(ctx context.Context) {
-	switch c.mood.IntN(11) {
+	switch c.mood.IntN(10) {
 	case 0:
 		c.acquire(ctx)
 	case 1, 2:
-		c.setTime(ctx, renew)
+		if c.setTime(ctx, renew) == unknown {
+			c.setTime(ctx, renew) // which may overtake the other
+		}
 	case 3:
 		c.setTime(ctx, extend)
 	case 4:
 		c.release(ctx)
 	case 5:
 		c.look(ctx)
-	case 6:
-		c.believe()
-	case 7, 8:
+	case 6, 7:
 		c.write(ctx, c.fence)
-	case 9:
+	case 8:
 		c.read(ctx)
-	case 10: // while the clock of the server stands still
+	case 9: // while the clock of the server stands still
 		c.acquire(ctx)
 		c.release(ctx)
 		c.acquire(ctx)
@@ -198,7 +199,7 @@ func (c *client) acquired(o op) {
 	c.add(o)
 }
 
-func (c *client) setTime(ctx context.Context, a action) {
+func (c *client) setTime(ctx context.Context, a action) outcome {
 	ctx, cancel := c.patience(ctx)
 	defer cancel()
 	o := c.begin(a)
@@ -214,6 +215,7 @@ func (c *client) setTime(ctx context.Context, a action) {
 		c.hold = 0
 	}
 	c.add(o)
+	return o.outcome
 }
 
 func (c *client) release(ctx context.Context) {
@@ -300,14 +302,17 @@ func (c *client) do(ctx context.Context) {
 // work is what is done under the lock o.
 func (c *client) work(ctx context.Context, o op) {
 	for c.mood.IntN(12) > 0 {
-		pause(ctx, c.some(c.pace))
+		for range c.mood.IntN(12) {
+			pause(ctx, c.some(c.pace/6))
+			c.believe()
+			if c.virtual && ctx.Err() == nil && c.hold == o.hold && !c.unsure { // a real timer may be late
+				b := c.begin(believe)
+				b.hold, b.fence, b.kept, b.outcome = o.hold, o.fence, true, done
+				c.add(b)
+			}
+		}
 		if ctx.Err() != nil {
 			break
-		}
-		if c.virtual && c.hold == o.hold && !c.unsure { // a real timer may be late
-			b := c.begin(believe)
-			b.hold, b.kept, b.fence, b.outcome = o.hold, true, o.fence, done
-			c.add(b)
 		}
 		if c.mood.IntN(2) == 0 {
 			c.write(ctx, o.fence)

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("history.seeds", 20, "how many histories to record and check")
+	seeds = flag.Int("history.seeds", 15, "how many histories to record and check")
 	seed  = flag.Uint64("history.seed", 0, "record and check the history of this seed only")
 )
 
@@ -60,7 +60,7 @@ func TestHistories(t *testing.T) {
 		"look nobody", "believe done", "finish unknown", "finish done", "remove done", "write unknown", "write done", "write refused",
 		"read done",
 	} {
-		if told[kind] == 0 && *seed == 0 && *seeds >= 20 {
+		if told[kind] == 0 && *seed == 0 && *seeds >= 15 {
 			t.Errorf("no history has a %q: they prove less than they claim", kind)
 		}
 	}

@@ -98,7 +98,7 @@ func (h *history) end() []op {
 			ops = append(ops, *o)
 		}
 	}
-	slices.SortFunc(ops, func(a, b op) int { return cmp.Compare(a.call, b.call) })
+	slices.SortStableFunc(ops, func(a, b op) int { return cmp.Compare(a.call, b.call) })
 	return ops
 }
 

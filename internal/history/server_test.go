@@ -210,7 +210,8 @@ func millis(s string) time.Duration {
 // between its call and its return.
 func (w *witness) agree(t *testing.T, name string, ops []op) {
 	t.Helper()
-	values := make(map[int]string) // of acquisitions
+	values := make(map[int]string)         // of acquisitions
+	margins := make(map[int]time.Duration) // that a Do has promised
 	for _, o := range ops {
 		if o.outcome == unknown {
 			continue
@@ -238,6 +239,9 @@ func (w *witness) agree(t *testing.T, name string, ops []op) {
 					return false
 				}
 				values[o.hold] = e.after.value
+				if o.kept {
+					margins[o.hold] = o.d / 10
+				}
 				return true
 			}
 		case renew, extend:
@@ -267,6 +271,11 @@ func (w *witness) agree(t *testing.T, name string, ops []op) {
 				}
 				return said(e) && ownerOf(e.before.value) == o.owner && e.before.fence == fmt.Sprint(o.fence)
 			}
+		case believe:
+			if !w.standing(values[o.hold], o.call, margins[o.hold]) {
+				t.Errorf("%s: at %v the server had less than %v for %v", name, time.Duration(o.call), margins[o.hold], o)
+			}
+			continue
 		default:
 			continue
 		}
@@ -291,6 +300,23 @@ func (w *witness) throughout(value string, from, to int64) bool {
 		had, until = e.after.value, e.at+int64(e.after.left)
 	}
 	return had == value && until > to
+}
+
+// standing reports whether the key had value at a moment, and for at least margin
+// from then on.
+func (w *witness) standing(value string, at int64, margin time.Duration) bool {
+	var last event
+	for _, e := range w.events {
+		stood := func(v view, since int64) bool { return v.value == value && since+int64(v.left) >= at+int64(margin) }
+		if e.at == at && (stood(e.before, at) || stood(e.after, at)) {
+			return true // whichever came first
+		}
+		if e.at > at {
+			break
+		}
+		last = e
+	}
+	return last.after.value == value && last.at+int64(last.after.left) >= at+int64(margin)
 }
 
 // ownerOf returns the number of the client that a value of the lock key names.
