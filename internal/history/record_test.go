@@ -60,13 +60,21 @@ func (h *history) add(o op) {
 	h.ops = append(h.ops, &o)
 }
 
-// settle notes that nothing of client is on its way any more.
-func (h *history) settle(client int) {
+// recorded returns how many operations there are.
+func (h *history) recorded() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ops)
+}
+
+// settle notes that nothing is on its way any more of the first n operations, those of
+// client, or of all where that is 0.
+func (h *history) settle(client, n int) {
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, o := range h.ops {
-		if o.client == client && o.ret == forever {
+	for _, o := range h.ops[:n] {
+		if o.ret == forever && (client == 0 || o.client == client) {
 			o.ret = now
 		}
 	}
