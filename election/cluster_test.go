@@ -65,6 +65,7 @@ func Example_cluster() {
 // A failover in a Redis Cluster, with Replicas 1: a leader again within the
 // time of the failover and a lease, and never two.
 func TestClusterFailover(t *testing.T) {
+	t.Parallel()
 	const lease, key = 2 * time.Second, "k"
 	cluster := redistest.NewCluster(t)
 	var nodes []string

@@ -17,7 +17,6 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/gomodule/redigo/redis"
-	"go.uber.org/goleak"
 
 	"example.com/setlock/election"
 	"example.com/setlock/internal/clock"
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(candidateRedis) != "" {
 		os.Exit(runCandidate())
 	}
-	goleak.VerifyTestMain(m)
+	redistest.Main(m)
 }
 
 const lease = 6 * time.Second

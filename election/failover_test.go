@@ -41,6 +41,7 @@ func refuses(t *testing.T, conn redis.Conn, old, new tenure) {
 // elected at once. The old leader believes until its trust ends, which nothing
 // renews any more; or, where its pool finds the new primary, until its next renewal.
 func TestFailoverLosesALeader(t *testing.T) {
+	t.Parallel()
 	for name, finds := range map[string]bool{"that has the old primary only": false, "that finds the new primary": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +89,7 @@ func TestFailoverLosesALeader(t *testing.T) {
 // lead until the network is whole and the old primary a replica, and only the fence
 // tells which of them is the later.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	for name, replicas := range map[string]int{"Replicas 0": 0, "Replicas 1": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -167,6 +169,7 @@ func TestPartition(t *testing.T) {
 // What Replicas does not prevent unless it is the number of replicas: one stays with
 // the old primary, and goes on to confirm; another is promoted.
 func TestReplicasOnBothSides(t *testing.T) {
+	t.Parallel()
 	for name, replicas := range map[string]int{"Replicas 1 of 2": 1, "Replicas 2 of 2": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -68,6 +68,7 @@ func Example_sentinel() {
 // A failover by three sentinels, with Replicas 1: a leader again within the time
 // of the failover and a lease, and never two.
 func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
 	const lease = 2 * time.Second
 	primary := redistest.NewServer(t)
 	sentinels := newSentinels(t, primary.Addr)

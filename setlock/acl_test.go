@@ -74,6 +74,7 @@ func everything(t *testing.T, dial redistest.Dialer) map[string]error {
 }
 
 func TestRights(t *testing.T) {
+	t.Parallel()
 	s := redistest.NewServer(t)
 	if failed := everything(t, as(t, s, rights)); len(failed) != 0 {
 		t.Errorf("with the rights of the README: %v", failed)
@@ -107,6 +108,7 @@ func TestRights(t *testing.T) {
 
 // Without the right to PUBLISH or to SUBSCRIBE a watch still sees everything.
 func TestWatchWithoutRights(t *testing.T) {
+	t.Parallel()
 	for _, right := range []string{"+publish", "+subscribe", "&setlock:k"} {
 		s := redistest.NewServer(t)
 		fewer := slices.DeleteFunc(slices.Clone(rights), func(r string) bool { return r == right })
@@ -122,9 +124,10 @@ func TestWatchWithoutRights(t *testing.T) {
 }
 
 func TestMaxMemory(t *testing.T) {
+	t.Parallel()
 	s := redistest.NewServer(t)
 	a, b := pair(t, s.Dial)
-	a.Lease = 500 * time.Millisecond
+	a.Lease = 2 * time.Second
 	err := a.Do(t.Context(), func(ctx context.Context) error {
 		redistest.Do(t, s.Dial, "CONFIG", "SET", "maxmemory", "1mb")
 		c := &setlock.Lock{Key: "other", Pool: b.Pool}

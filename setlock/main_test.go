@@ -7,13 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 // onBoth runs test in virtual time on an embedded server, and on a real one.
 func onBoth(t *testing.T, test func(t *testing.T, dial redistest.Dialer)) {

@@ -85,6 +85,7 @@ func TestReplicaThatIsStopped(t *testing.T) {
 // A renewal that no replica has confirmed does not count, though the primary has
 // made it.
 func TestRenewalsWithoutReplica(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T, replica *redistest.Server){
 		"stopped":      func(_ *testing.T, replica *redistest.Server) { replica.Pause() },
 		"killed":       func(_ *testing.T, replica *redistest.Server) { replica.Kill() },

@@ -203,6 +203,7 @@ func TestReplicasThatDoNotConfirm(t *testing.T) {
 }
 
 func TestReplicasConfirm(t *testing.T) {
+	t.Parallel()
 	primary := redistest.NewServer(t)
 	replica := redistest.NewReplica(t, primary.Addr)
 	redistest.AwaitReplicas(t, primary.Dial, 1)

@@ -13,6 +13,7 @@ import (
 // What a real server does to a Do. The times are long, for machines that are
 // busy; how they add up is tested in virtual time.
 func TestFaultsOfARealServer(t *testing.T) {
+	t.Parallel()
 	const lease = 3 * time.Second
 	do := func(t *testing.T, command string, args ...any) func(*redistest.Server) {
 		return func(s *redistest.Server) { redistest.Do(t, s.Dial, command, args...) }
