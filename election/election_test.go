@@ -582,25 +582,47 @@ func TestIsLeaderJudgesAtTheCall(t *testing.T) {
 	})
 }
 
+// goroutines counts those of elections and their locks.
+func goroutines() (n int) {
+	synctest.Wait()
+	buf := make([]byte, 1<<20)
+	stacks := string(buf[:runtime.Stack(buf, true)])
+	for _, f := range []string{"setlock/election.(*Election)", "setlock/setlock.(*Lock).watch(", "setlock/setlock.(*term).keep("} {
+		n += strings.Count(stacks, f)
+	}
+	return n
+}
+
 // No goroutine more than is needed: two to lead, without the watch of one that has
 // never had to wait, and two to follow.
 func TestGoroutines(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		count := func() int {
-			time.Sleep(2 * lease)
-			synctest.Wait()
-			buf := make([]byte, 1<<20)
-			return strings.Count(string(buf[:runtime.Stack(buf, true)]), "setlock/election.(*Election)") +
-				strings.Count(string(buf[:runtime.Stack(buf, true)]), "setlock/setlock.(*Lock).watch(") +
-				strings.Count(string(buf[:runtime.Stack(buf, true)]), "setlock/setlock.(*term).keep(")
-		}
 		start(t, w.candidate("a", nil))
-		if got := count(); got != 2 {
+		time.Sleep(2 * lease)
+		if got := goroutines(); got != 2 {
 			t.Errorf("%d goroutines to lead, want 2", got)
 		}
 		start(t, w.candidate("b", nil))
-		if got := count(); got != 4 {
+		time.Sleep(2 * lease)
+		if got := goroutines(); got != 4 {
 			t.Errorf("%d goroutines to lead and to follow, want 4", got)
+		}
+	})
+}
+
+// A Run that ends by itself after it has followed leaves nothing behind.
+func TestRunThatEndsByItselfLeavesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		stop := start(t, w.candidate("a", nil))
+		time.Sleep(lease)
+		failure := errors.New("failure")
+		b := w.candidate("b", func(context.Context) error { return backoff.Permanent(failure) })
+		time.AfterFunc(lease, stop)
+		if err := b.Run(t.Context()); err != failure {
+			t.Errorf("Run = %v, want %v", err, failure)
+		}
+		if got := goroutines(); got != 0 {
+			t.Errorf("%d goroutines are left", got)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -166,6 +167,44 @@ func TestAnotherGoesFirst(t *testing.T) {
 		}
 		if len(order) < 9 {
 			t.Errorf("only %d terms in ten seconds", len(order))
+		}
+	})
+}
+
+// A told calls a function for each record.
+type told struct {
+	slog.Handler
+	tell func(slog.Record)
+}
+
+func (h told) Handle(_ context.Context, r slog.Record) error {
+	h.tell(r)
+	return nil
+}
+
+// Nobody is told of the end of a term before its context has ended, by itself too.
+func TestContextEndsBeforeAnybodyIsTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var term context.Context
+		a := w.candidate("a", func(ctx context.Context) error {
+			term = ctx
+			return backoff.Permanent(errors.New("enough"))
+		})
+		ends := 0
+		a.Logger = slog.New(told{slog.NewTextHandler(io.Discard, nil), func(r slog.Record) {
+			if r.Message != "leadership ended" {
+				return
+			}
+			ends++
+			if term.Err() == nil {
+				t.Error("told of the end while the context lives")
+			}
+		}})
+		if err := a.Run(t.Context()); err == nil || err.Error() != "enough" {
+			t.Errorf("Run = %v, want what OnElected returned", err)
+		}
+		if ends != 1 {
+			t.Errorf("told of %d ends, want 1", ends)
 		}
 	})
 }

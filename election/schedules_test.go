@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"example.com/setlock/election"
+	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -182,4 +185,54 @@ func TestChannelsOfARunThatCannotBegin(t *testing.T) {
 			t.Error("the channel is open after Run")
 		}
 	}
+}
+
+// A lock that is lost before its term has begun: Changes tells at once that it has
+// ended, too, though OnElected still runs.
+func TestLossBeforeTheTermIsTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		leave := make(chan struct{})
+		a := w.candidate("a", func(context.Context) error {
+			<-leave // ignores its context
+			return nil
+		})
+		ctx, cancel := context.WithCancel(clock.NewContext(t.Context(), &meddler{Clock: clock.System, in: "(*Election).elected", do: func() {
+			if err := a.Lock.Unlock(t.Context()); err != nil {
+				t.Errorf("Unlock: %v", err)
+			}
+		}}))
+		defer cancel()
+		changes := a.Changes()
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		next(t, changes, 0)
+		if c := next(t, changes, 0); !c.Leading {
+			t.Errorf("told %+v, want the election", c)
+		}
+		if c := next(t, changes, 0); c.Leading || !errors.Is(c.Err, setlock.ErrLost) {
+			t.Errorf("told %+v, want the loss", c)
+		}
+		cancel()
+		close(leave)
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// A meddler is a clock that does something when it is first asked for the time by a function.
+type meddler struct {
+	clock.Clock
+	in   string // the end of the function's name
+	do   func()
+	once sync.Once
+}
+
+func (m *meddler) Now() time.Time {
+	callers := make([]uintptr, 1)
+	runtime.Callers(2, callers)
+	if f, _ := runtime.CallersFrames(callers).Next(); strings.HasSuffix(f.Function, m.in) {
+		m.once.Do(m.do)
+	}
+	return m.Clock.Now()
 }
