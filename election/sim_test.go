@@ -172,7 +172,7 @@ func (m *summary) String() string {
 	for _, name := range slices.Sorted(maps.Keys(m.troubles)) {
 		fmt.Fprintf(&b, " %s %d,", name, m.troubles[name])
 	}
-	fmt.Fprintf(&b, " overlaps 0; in leases: the least of a key that was left at a loss %.3f, a leader after calm within %.3f,", m.margin, m.leader)
+	fmt.Fprintf(&b, " in leases: the least of a key that was left at a loss %.3f, a leader after calm within %.3f,", m.margin, m.leader)
 	fmt.Fprintf(&b, " %d overlaps after the key was taken, of at most %.3f", m.overlaps, m.overlap)
 	return b.String()
 }
