@@ -220,6 +220,58 @@ func TestLossBeforeTheTermIsTold(t *testing.T) {
 	})
 }
 
+// OnElected uses another lock, on another Redis, with its context: what becomes of that
+// is not the election's.
+func TestOtherLocksAreNoneOfItsBusiness(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		there := redistest.NewEmbedded(t) // at the same time by its clock: fences are the same
+		network := redistest.NewNetwork(t, there.Dial)
+		other := &setlock.Lock{Key: "other", Pool: redistest.Pool(t, network.Dial), Lease: lease}
+		a := w.candidate("a", func(ctx context.Context) error {
+			err := other.Do(ctx, func(inner context.Context) error {
+				if there, here := other.Fence(), fenceOf(ctx); there != here {
+					t.Errorf("fence %d there, %d here, want the same", there, here)
+				}
+				network.Set(redistest.Silent)
+				<-inner.Done()
+				return nil
+			})
+			if !errors.Is(err, setlock.ErrLost) {
+				t.Errorf("Do = %v, want a loss", err)
+			}
+			for ctx.Err() == nil {
+				if _, err := other.Lock(ctx, time.Second); err == nil {
+					t.Error("acquired where nobody answers")
+				}
+			}
+			return nil
+		})
+		log := new(bytes.Buffer)
+		a.Logger = slog.New(slog.NewJSONHandler(log, nil))
+		changes := a.Changes()
+		stop := start(t, a)
+		for range 50 {
+			time.Sleep(lease / 10)
+			if err := a.Check(lease / 3); err != nil || !a.IsLeader() || a.Leader().Owner != "a" {
+				t.Fatalf("Check = %v, IsLeader %v, Leader %+v", err, a.IsLeader(), a.Leader())
+			}
+		}
+		next(t, changes, 0)
+		if c := next(t, changes, 0); !c.Leading || len(changes) != 0 {
+			t.Errorf("told %+v and %d changes more, want the election", c, len(changes))
+		}
+		if got := records(t, log); len(got) != 1 {
+			t.Errorf("logged %v, want the election", got)
+		}
+		stop()
+	})
+}
+
+func fenceOf(ctx context.Context) int64 {
+	fence, _ := setlock.FenceFromContext(ctx)
+	return fence
+}
+
 // A meddler is a clock that does something when it is first asked for the time by a function.
 type meddler struct {
 	clock.Clock

@@ -98,8 +98,8 @@ func (t *term) cancel(cause error) { seam.TermOf(t.ctx).Cancel(cause) }
 // whether OnElected has returned.
 func (t *term) announce(err error, over bool) {
 	e := t.election
-	now := e.clock.Now()
 	e.mu.Lock()
+	now := e.clock.Now()
 	if over {
 		e.term = nil
 	}

@@ -56,7 +56,7 @@ func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 // other context. It is this hold's token even after the lock was lost: whoever
 // checks it refuses it from the moment when another's has come.
 func FenceFromContext(ctx context.Context) (int64, bool) {
-	t, ok := ctx.Value(seam.TermKey{}).(*term)
+	t, ok := seam.TermOf(ctx).(*term)
 	if !ok {
 		return 0, false
 	}

@@ -19,6 +19,7 @@ type result struct {
 	reply any
 	sent  time.Time // before the request went out; zero: it never did
 	ran   bool      // the script ran, or may yet run
+	late  bool      // it may yet run: no reply has come
 	err   error     // why there is no reply, or one that does not count
 }
 
@@ -141,7 +142,7 @@ func (x *exchange) leave(cause error) result {
 	case <-timer.C():
 		x.mu.Lock()
 		x.gone = !x.ended
-		r := result{sent: x.sent, ran: true, err: cause}
+		r := result{sent: x.sent, ran: true, late: true, err: cause}
 		x.mu.Unlock()
 		if x.gone {
 			return r
@@ -237,6 +238,7 @@ func (x *exchange) talk() (any, error) {
 		reply, err = x.round(x.script.send, x.args)
 	}
 	r.ran = err != errLeft && !refused(err)
+	r.late = r.ran && err != nil
 	if err != nil || x.replicas == 0 || !wrote(reply) {
 		return reply, err
 	}

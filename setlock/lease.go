@@ -22,8 +22,8 @@ const (
 	// undoFor bounds the time in which an acquisition that nobody waits for
 	// any more is undone.
 	undoFor = time.Second
-	// unsureFor is for how much longer than its lease an acquisition
-	// whose outcome is unknown can still be adopted: it may reach the server late.
+	// unsureFor is how late a request whose outcome is unknown may reach the
+	// server: for so much longer than its lease, an acquisition can be adopted.
 	unsureFor = time.Minute
 )
 

@@ -75,7 +75,8 @@ type hold struct {
 	sent     time.Time
 	ttl      time.Duration
 	late     time.Duration // what a Renew that may yet come would leave; 0: none will
-	unlocked bool          // Unlock has set about releasing it
+	lateTill time.Time     // when to forget that
+	unlocks  int           // calls of Unlock that have released it, or may yet
 }
 
 // An attempt is an acquisition whose outcome is unknown.
@@ -126,22 +127,25 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 // Unlock releases the lock. Under a running Do, the context of its function ends
 // first, with ErrLost as its cause. Unlock returns ErrNotHeld when this Lock does not
 // hold the key, and never touches what another holds. After any other error
-// the lock may or may not have been released; Unlock may be called again.
+// the lock may or may not have been released, or may be yet, even after another call:
+// Fence is 0 from then on unless the request never went out. Unlock may be called
+// again.
 func (l *Lock) Unlock(ctx context.Context) error {
 	const op = "unlock"
 	if err := l.check(op); err != nil {
 		return err
 	}
+	ended := ctx.Err() != nil
 	l.mu.Lock()
 	h, unsure := l.held, l.unsureValues(clock.FromContext(ctx).Now())
-	if h != nil && ctx.Err() == nil {
-		h.unlocked = true
+	if h != nil && !ended {
+		h.unlocks++
 	}
 	l.mu.Unlock()
 	if h == nil && len(unsure) == 0 {
 		return ErrNotHeld
 	}
-	if ctx.Err() != nil {
+	if ended {
 		return l.fail(op, context.Cause(ctx))
 	}
 	values := unsure
@@ -153,6 +157,11 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	}
 	r := l.releasing(values...).do(ctx, l.Pool)
 	if r.err != nil {
+		l.mu.Lock()
+		if h != nil && !r.ran {
+			h.unlocks--
+		}
+		l.mu.Unlock()
 		return l.fail(op, r.err)
 	}
 	l.mu.Lock()
@@ -172,7 +181,7 @@ func (l *Lock) Fence() int64 {
 	l.mu.Lock()
 	h := l.held
 	var left time.Duration
-	if h != nil {
+	if h != nil && h.unlocks == 0 {
 		left = h.ttl - clock.Elapsed(h.sent, h.clock.Now())
 	}
 	l.mu.Unlock()
@@ -264,6 +273,7 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 		return l.fail(op, err)
 	}
 	defer l.endTurn()
+	d = remainingTime(milliseconds(d)) // as it goes out
 	l.mu.Lock()
 	h := l.held
 	if h == nil {
@@ -284,8 +294,12 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 		switch {
 		case !r.ran:
 			h.sent, h.ttl = sent, ttl
-		case script == renewScript && (h.late == 0 || d < h.late):
-			h.late = d
+		case r.late && script == renewScript:
+			now := h.clock.Now()
+			if h.late == 0 || d < h.late || now.After(h.lateTill) {
+				h.late = d
+			}
+			h.lateTill = now.Add(unsureFor)
 		}
 		l.mu.Unlock()
 		return l.fail(op, r.err)
@@ -303,7 +317,7 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 	}
 	l.mu.Lock()
 	h.sent, h.ttl = r.sent, d
-	if h.late > 0 {
+	if h.late > 0 && !h.clock.Now().After(h.lateTill) {
 		h.ttl = min(d, h.late) // that one may come after this
 	}
 	l.mu.Unlock()

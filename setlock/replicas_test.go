@@ -67,7 +67,7 @@ func TestReplicaThatIsStopped(t *testing.T) {
 	mustLock(t, l, time.Minute)
 
 	replica.Pause()
-	shortfall(t, "Renew", l.Renew(t.Context(), time.Hour))
+	shortfall(t, "Renew", l.Renew(t.Context(), 3*time.Second))
 	shortfall(t, "Extend", l.Extend(t.Context(), time.Hour))
 	if !here() || l.Fence() == 0 {
 		t.Error("Renew and Extend that were not confirmed have cost the lock")
@@ -76,6 +76,10 @@ func TestReplicaThatIsStopped(t *testing.T) {
 	redistest.AwaitReplicas(t, primary.Dial, 1)
 	if err := l.Renew(t.Context(), time.Minute); err != nil {
 		t.Errorf("Renew with the replica back: %v", err)
+	}
+	time.Sleep(3 * time.Second) // the one that was not confirmed is not on its way
+	if l.Fence() == 0 {
+		t.Error("Fence = 0, though a renewal for a minute was confirmed")
 	}
 	if err := l.Unlock(t.Context()); err != nil {
 		t.Error(err)

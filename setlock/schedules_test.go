@@ -1,9 +1,12 @@
 package setlock_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -217,33 +220,225 @@ func TestLateRenewalIsReckonedWith(t *testing.T) {
 	for name, set := range map[string]func(l *setlock.Lock, ctx context.Context, d time.Duration) error{
 		"before a Renew": (*setlock.Lock).Renew, "before an Extend": (*setlock.Lock).Extend,
 	} {
+		for _, late := range []time.Duration{time.Second, time.Millisecond, 0, -time.Second} {
+			t.Run(fmt.Sprintf("%s, %v", name, late), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, w *world) {
+					l, other := w.lock(lease), w.direct(lease)
+					mustLock(t, l, 100*time.Millisecond)
+					if err := l.Renew(t.Context(), 100*time.Millisecond); err != nil { // loads the script
+						t.Fatal(err)
+					}
+					w.network.Set(redistest.Faults{Delay: 80 * time.Millisecond})
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+					defer cancel()
+					if err := l.Renew(ctx, late); !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("Renew = %v, want a timeout", err)
+					}
+					w.network.Set(redistest.Faults{})
+					if err := set(l, t.Context(), time.Hour); err != nil { // on another connection, and quicker
+						t.Fatal(err)
+					}
+					if l.Fence() == 0 {
+						t.Error("Fence = 0 right after a renewal")
+					}
+					time.Sleep(80*time.Millisecond + time.Second)
+					mustLock(t, other, time.Hour)
+					if got := l.Fence(); got != 0 {
+						t.Errorf("Fence = %d while another holds the lock, want 0", got)
+					}
+				})
+			})
+		}
+	}
+}
+
+// plain hides what a connection can do with a context.
+type plain struct{ redis.Conn }
+
+// A late Renew on a connection that cannot be interrupted: its caller has left.
+func TestLateRenewalOfAPlainConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l, other := w.lock(lease), w.direct(lease)
+		dial := l.Pool.DialContext
+		l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+			conn, err := dial(ctx)
+			return plain{conn}, err
+		}
+		mustLock(t, l, 100*time.Millisecond)
+		if err := l.Renew(t.Context(), 100*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		w.network.Set(redistest.Faults{Delay: 80 * time.Millisecond})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := l.Renew(ctx, time.Second); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Renew = %v, want a timeout", err)
+		}
+		w.network.Set(redistest.Faults{})
+		if err := l.Renew(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(80*time.Millisecond + time.Second)
+		mustLock(t, other, time.Hour)
+		if got := l.Fence(); got != 0 {
+			t.Errorf("Fence = %d while another holds the lock, want 0", got)
+		}
+	})
+}
+
+// A Renew that was lost is not reckoned with for ever; one that is lost after that, is.
+func TestLateRenewalIsForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		l := w.lock(lease)
+		mustLock(t, l, time.Hour)
+		w.network.Next(script, redistest.Break)
+		if err := l.Renew(t.Context(), time.Second); err == nil {
+			t.Error("Renew = nil, want that the connection broke")
+		}
+		for range 2 {
+			if err := l.Renew(t.Context(), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(70 * time.Second)
+		}
+		if l.Fence() == 0 {
+			t.Error("Fence = 0, a minute after a renewal for an hour")
+		}
+		w.network.Next(script, redistest.Break)
+		if err := l.Renew(t.Context(), 2*time.Second); err == nil {
+			t.Error("Renew = nil, want that the connection broke")
+		}
+		if err := l.Renew(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if l.Fence() == 0 {
+			t.Error("Fence = 0, for a renewal that is forgotten")
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if got := l.Fence(); got != 0 {
+			t.Errorf("Fence = %d, and a renewal for less may have come since", got)
+		}
+	})
+}
+
+// script reports whether a request is one of a script that the server knows.
+func script(request []byte) bool { return bytes.Contains(request, []byte("EVALSHA")) }
+
+// An Unlock that failed may have released the lock, or may yet.
+func TestFenceAfterAnUnlockThatFailed(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault   func(w *world)
+		maxIdle int
+		kept    bool // it has not run and never will
+	}{
+		"its reply was lost": {func(w *world) { w.network.Next(script, redistest.Lose) }, 1, false},
+		"it comes late":      {func(w *world) { w.network.Set(redistest.Faults{Delay: 80 * time.Millisecond}) }, 2, false},
+		"nobody was there":   {func(w *world) { w.network.Set(redistest.Faults{Refuse: true}) }, 0, true},
+		"Redis was loading":  {func(w *world) { w.server.SetError("LOADING x") }, 1, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				l, other := w.lock(lease), w.direct(lease)
-				mustLock(t, l, 100*time.Millisecond)
-				if err := l.Renew(t.Context(), 100*time.Millisecond); err != nil { // loads the script
+				l.Pool.MaxIdle = test.maxIdle
+				mustLock(t, l, time.Hour)
+				if err := l.Unlock(t.Context()); err != nil { // loads the script
 					t.Fatal(err)
 				}
-				w.network.Set(redistest.Faults{Delay: 80 * time.Millisecond})
+				mustLock(t, l, time.Hour)
+				if err := l.Renew(t.Context(), time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				test.fault(w)
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 				defer cancel()
-				if err := l.Renew(ctx, time.Second); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("Renew = %v, want a timeout", err)
+				if err := l.Unlock(ctx); err == nil || err == setlock.ErrNotHeld {
+					t.Errorf("Unlock = %v, want another error", err)
 				}
+				w.server.SetError("")
 				w.network.Set(redistest.Faults{})
-				if err := set(l, t.Context(), time.Hour); err != nil { // on another connection, and quicker
-					t.Fatal(err)
+				err := l.Renew(t.Context(), time.Hour) // overtakes one that comes late
+				if got := l.Fence(); (got != 0) != test.kept {
+					t.Errorf("Fence = %d after Renew = %v, want one: %v", got, err, test.kept)
 				}
-				if l.Fence() == 0 {
-					t.Error("Fence = 0 right after a renewal")
+				time.Sleep(time.Second)
+				if test.kept {
+					if err != nil || l.Unlock(t.Context()) != nil {
+						t.Errorf("Renew = %v, and Unlock does not release", err)
+					}
+					return
 				}
-				time.Sleep(80*time.Millisecond + time.Second)
 				mustLock(t, other, time.Hour)
 				if got := l.Fence(); got != 0 {
 					t.Errorf("Fence = %d while another holds the lock, want 0", got)
 				}
 			})
 		})
+	}
+}
+
+// Whatever calls meet on their way, Fence is never what it must not be: another's time.
+func TestFenceIsNeverAnothers(t *testing.T) {
+	held := 0
+	for seed := range uint64(200) {
+		inBubble(t, func(t *testing.T, w *world) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			ms := func(most ...int) time.Duration {
+				return time.Duration(1+r.IntN(most[r.IntN(len(most))])) * time.Millisecond
+			}
+			l := w.lock(lease)
+			l.Owner = "me"
+			mustLock(t, l, time.Second)
+			var story []string
+			look := func() {
+				fence := l.Fence()
+				if fence == 0 || t.Failed() {
+					return
+				}
+				held++
+				value, _ := w.server.Get("k")
+				stands, _ := w.server.Get("{k}:fence")
+				if !strings.HasSuffix(value, ":me") || stands != fmt.Sprint(fence) {
+					t.Errorf("seed %d: Fence = %d, while the key holds %q with %s:\n%s", seed, fence, value, stands, strings.Join(story, "\n"))
+				}
+			}
+			for start := time.Now(); time.Since(start) < 10*time.Second; {
+				w.network.Set(redistest.Faults{Delay: []time.Duration{0, 0, ms(10), ms(100), ms(400)}[r.IntN(5)]})
+				if r.IntN(6) == 0 {
+					w.network.Next(script, []redistest.Fate{redistest.Lose, redistest.Break, redistest.Swallow}[r.IntN(3)])
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), ms(5, 50, 300))
+				d := ms(5, 100, 2000)
+				var err error
+				what := []string{"Renew", "Renew", "Renew", "Extend", "Extend", "Lock", "Lock", "Unlock"}[r.IntN(8)]
+				switch what {
+				case "Renew":
+					err = l.Renew(ctx, d)
+				case "Extend":
+					err = l.Extend(ctx, d)
+				case "Lock":
+					_, err = l.Lock(ctx, d)
+				case "Unlock":
+					err = l.Unlock(ctx)
+				}
+				cancel()
+				w.network.Next(nil, redistest.Lose)
+				story = append(story, fmt.Sprintf("%v %s %v: %v, fence %d", time.Since(start), what, d, err, l.Fence()))
+				look()
+				for range r.IntN(6) {
+					time.Sleep(ms(3, 60, 500))
+					look()
+				}
+			}
+			w.network.Set(redistest.Faults{})
+			time.Sleep(10 * time.Second)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	if held < 500 {
+		t.Errorf("held %d times only", held)
 	}
 }
 

@@ -53,7 +53,7 @@ func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
 func newTerm(ctx context.Context, l *Lock) *term {
 	t := &term{lock: l, lease: l.lease(), clock: clock.FromContext(ctx), kept: make(chan struct{})}
 	t.background, t.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	t.ctx, t.cancel = context.WithCancelCause(context.WithValue(ctx, seam.TermKey{}, t))
+	t.ctx, t.cancel = context.WithCancelCause(seam.WithTerm(ctx, t))
 	return t
 }
 
@@ -250,7 +250,7 @@ func (t *term) release() {
 		ran = ran || r.ran
 	}
 	l.mu.Lock()
-	ours = l.held == h && !h.unlocked
+	ours = l.held == h && h.unlocks == 0
 	l.drop(h)
 	if r.err != nil {
 		// It may stand: the next acquisition adopts it.

@@ -57,11 +57,32 @@ type Term interface {
 	Lost() error
 }
 
-// TermKey is the key under which the context of a Do's function has its Term.
-type TermKey struct{}
+// WithTerm returns a context derived from ctx for the function of the Do that t is.
+// It hides the Observer: other Locks that the function uses are none of its business.
+func WithTerm(ctx context.Context, t Term) context.Context { return termContext{ctx, t} }
 
-// TermOf returns the Term that ctx, given to the function of a Do, belongs to.
-func TermOf(ctx context.Context) Term { return ctx.Value(TermKey{}).(Term) }
+// TermOf returns the Term that ctx belongs to, or nil.
+func TermOf(ctx context.Context) Term {
+	t, _ := ctx.Value(termKey{}).(Term)
+	return t
+}
+
+type termKey struct{}
+
+type termContext struct {
+	context.Context
+	term Term
+}
+
+func (c termContext) Value(key any) any {
+	switch key.(type) {
+	case termKey:
+		return c.term
+	case observerKey:
+		return nil
+	}
+	return c.Context.Value(key)
+}
 
 // DefaultOwner returns host:pid of this process.
 var DefaultOwner = sync.OnceValue(func() string {
