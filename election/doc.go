@@ -28,7 +28,7 @@
 //
 // That the effects of two leaders never overlap: a process can be stopped between
 // its last look at its context and its next write, and a Redis that loses its
-// data elects anew while the old leader, for up to a third of its Lease, does
-// not know. What such a leader carries is a stale fencing token, and only what
+// data, or whose clock is set forward, elects anew while the old leader, for up to a third
+// of its Lease, does not know. What such a leader carries is a stale fencing token, and only what
 // checks it is protected.
 package election

@@ -51,7 +51,8 @@ type Lock struct {
 	// Replicas is how many replicas must confirm an acquisition or a renewal
 	// (https://redis.io/docs/latest/commands/wait/) before it counts. Default: 0,
 	// none. On an acquisition fewer are an error, and it is undone. A failover
-	// makes no second holder where Replicas is the number of replicas; with fewer, one
+	// makes no second holder where Replicas is the number of replicas and the clocks
+	// of the servers agree to within a tenth of Lease; with fewer Replicas, one
 	// that had not confirmed may be promoted while others go on to confirm.
 	Replicas int
 
