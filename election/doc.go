@@ -18,8 +18,8 @@
 //  4. Changes says so, if it has not.
 //  5. The lock is released.
 //
-// Only then can another be elected, except after a loss: the lock may be
-// another's a tenth of the Lease after 1, whether OnElected has returned or not.
+// Only then can another be elected, except after a loss: the lock may be another's a
+// tenth of the Lease after that, whether OnElected has returned or not.
 // Work that ignores its context is why [Election.Check] exists, and why work
 // that must never be done twice checks a fencing token, see
 // [setlock.FenceFromContext].

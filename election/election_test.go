@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/cenkalti/backoff/v4"
 	"github.com/gomodule/redigo/redis"
 
@@ -142,6 +143,45 @@ func TestElection(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { test(t, redistest.NewEmbedded(t).Dial) })
 	})
 	t.Run("server", func(t *testing.T) { test(t, redistest.NewServer(t).Dial) })
+}
+
+// What the README says of a hand-over that is not announced.
+func TestHandOverWithoutPush(t *testing.T) {
+	for command, bound := range map[string]time.Duration{"SUBSCRIBE": lease / 10, "PUBLISH": lease} {
+		t.Run(command+" refused", func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				redistest.Do(t, w.server.Dial, "PING")
+				refused := 0
+				w.server.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
+					if cmd != command {
+						return false
+					}
+					refused++
+					c.WriteError("NOPERM this user has no permissions to run it")
+					return true
+				})
+				stop := start(t, w.candidate("0", nil))
+				for i := range 20 {
+					synctest.Wait()
+					next := w.candidate(fmt.Sprint(i+1), nil)
+					stopNext := start(t, next)
+					time.Sleep(lease + lease*time.Duration(i)/20)
+					stop()
+					begin := time.Now()
+					for !next.IsLeader() {
+						time.Sleep(time.Millisecond)
+					}
+					if took := time.Since(begin); took > bound+2*time.Millisecond {
+						t.Errorf("another leads after %v, want %v", took, bound)
+					}
+					stop = stopNext
+				}
+				if refused == 0 {
+					t.Error("nothing was refused")
+				}
+			})
+		})
+	}
 }
 
 func TestHandOverIsPushed(t *testing.T) {

@@ -45,7 +45,10 @@ func dialPrimary(ctx context.Context, sentinels []string, name string) (redis.Co
 			return conn, nil
 		}
 		conn.Close()
-		failures = append(failures, errors.New(addr+" named one that is not the primary"))
+		if err == nil {
+			err = fmt.Errorf("it is a %s", role[0])
+		}
+		failures = append(failures, fmt.Errorf("%s named %s: %w", addr, at, err))
 	}
 	return nil, errors.Join(failures...)
 }
@@ -73,7 +76,7 @@ func TestSentinelFailover(t *testing.T) {
 	primary := redistest.NewServer(t)
 	sentinels := newSentinels(t, primary.Addr)
 
-	j := new(judge)
+	j := newJudge(t)
 	for i := range 3 {
 		start(t, &election.Election{
 			Lock:      &setlock.Lock{Key: "k", Pool: sentinelPool(t, sentinels), Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},

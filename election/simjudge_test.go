@@ -31,7 +31,7 @@ type span struct{ from, to time.Time }
 
 func (w span) String() string { return w.from.Format("04:05.000 for ") + w.to.Sub(w.from).String() }
 
-// Parts of the lease, as DESIGN.md states them.
+// Parts of the lease, as the documentation of Do states them.
 func (s *simulation) trust() time.Duration  { return s.lease - s.lease/10 }
 func (s *simulation) margin() time.Duration { return s.lease/10 - time.Millisecond } // Redis counts milliseconds
 func (s *simulation) glance() time.Duration { return s.lease/20 + time.Millisecond }

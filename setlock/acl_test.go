@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,8 +17,15 @@ import (
 )
 
 // The rights that the README lists, for the key k.
-var rights = strings.Fields("resetkeys ~k ~{k}:fence resetchannels &setlock:k -@all " +
-	"+evalsha +eval +get +set +del +pttl +pexpire +time +publish +subscribe +unsubscribe +ping +wait")
+var rights = func() []string {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		panic(err)
+	}
+	_, line, _ := strings.Cut(string(text), "ACL SETUSER app on >secret ")
+	line, _, _ = strings.Cut(line, "\n")
+	return strings.Fields(strings.ReplaceAll(line, "scheduler", "k"))
+}()
 
 // as dials the server as a user with some rights.
 func as(t *testing.T, s *redistest.Server, rights []string) redistest.Dialer {
@@ -43,7 +51,7 @@ func as(t *testing.T, s *redistest.Server, rights []string) redistest.Dialer {
 // everything makes every call, and returns the errors by operation.
 func everything(t *testing.T, dial redistest.Dialer) map[string]error {
 	ctx := t.Context()
-	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, dial), Lease: 300 * time.Millisecond}
+	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, dial), Lease: time.Second}
 	failed := make(map[string]error)
 	try := func(op string, err error) {
 		if err != nil {
@@ -75,6 +83,9 @@ func everything(t *testing.T, dial redistest.Dialer) map[string]error {
 
 func TestRights(t *testing.T) {
 	t.Parallel()
+	if len(rights) < 15 {
+		t.Fatalf("the README lists the rights %v", rights)
+	}
 	s := redistest.NewServer(t)
 	if failed := everything(t, as(t, s, rights)); len(failed) != 0 {
 		t.Errorf("with the rights of the README: %v", failed)

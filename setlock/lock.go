@@ -25,8 +25,9 @@ import (
 //
 // Errors other than [ErrAlreadyHeld] and [ErrNotHeld] name the operation and the
 // key and wrap their cause. A context that has ended makes every call return
-// [context.Cause] of it, in such an error, without waiting for Redis. Without a
-// deadline in ctx, a call waits as long as the Pool's connections do.
+// [context.Cause] of it, in such an error, without waiting for Redis; only Unlock of a
+// Lock that is not held returns ErrNotHeld. Without a deadline in ctx, a call waits as
+// long as the Pool's connections do.
 type Lock struct {
 	// Key is the Redis key of the lock, a string that exists while somebody
 	// holds it. Required. The fencing tokens stand in a second key:
@@ -175,9 +176,11 @@ func (l *Lock) Unlock(ctx context.Context) error {
 }
 
 // Fence returns the fencing token of this Lock's hold, or 0 when it is not held:
-// as judged at the call, without asking Redis. For a Do that is while its
-// function's context lives; otherwise until the time that Lock, Extend or Renew
-// gave it has passed. Tokens of one Key strictly increase from hold to hold.
+// as judged at the call, without asking Redis. For a Do that is while the lock is
+// trusted, until its function has returned, also if the context of that has ended with
+// the caller's; otherwise until the time that Lock, Extend or Renew gave it has
+// passed, or Unlock may have released it. Tokens of one Key strictly increase from
+// hold to hold.
 func (l *Lock) Fence() int64 {
 	l.mu.Lock()
 	h := l.held

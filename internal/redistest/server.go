@@ -188,6 +188,7 @@ func freePort(t testing.TB) int {
 
 func (s *Server) start() error {
 	s.cmd = exec.Command(s.path, s.args...)
+	dieWithUs(s.cmd)
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
 		return err
