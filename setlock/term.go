@@ -117,7 +117,12 @@ func (t *term) taken() { t.loseIf(errTaken, true) }
 func (t *term) loseIf(reason error, over bool) {
 	t.mu.Lock()
 	if t.over && !over || t.lost != nil {
+		cause := context.Canceled
+		if t.lost != nil {
+			cause = t.lost
+		}
 		t.mu.Unlock()
+		t.cancel(cause) // who was first may not have come to it, and our caller will release
 		return
 	}
 	lost := &lostError{t.lock.Key, reason}
