@@ -33,7 +33,6 @@ type client struct {
 
 	hold    int   // what it holds, as far as it knows
 	fence   int64 // the last that it knows
-	unsure  bool  // it has tried to release the hold
 	unknown int   // acquisitions in a row whose outcome it does not know
 
 	mu     sync.Mutex
@@ -185,7 +184,7 @@ func (c *client) acquire(ctx context.Context) {
 func (c *client) acquired(o op) {
 	switch o.outcome {
 	case done:
-		c.hold, c.unsure, c.unknown = o.hold, false, 0
+		c.hold, c.unknown = o.hold, 0
 		if o.fence != 0 {
 			c.fence = o.fence
 		}
@@ -224,10 +223,11 @@ func (c *client) release(ctx context.Context) {
 	o := c.begin(release)
 	o.hold = c.hold
 	o.outcome = outcomeOf(c.lock.Unlock(ctx), notHeld)
-	if o.outcome == unknown {
-		c.unsure = true
-	} else {
+	switch {
+	case o.outcome != unknown:
 		c.hold = 0
+	case c.lock.Fence() != 0:
+		return // that says that it has not run and never will
 	}
 	c.add(o)
 }
@@ -252,7 +252,7 @@ func (c *client) look(ctx context.Context) {
 func (c *client) believe() {
 	o := c.begin(believe)
 	o.hold, o.kept, o.outcome = c.hold, true, done
-	if o.fence = c.lock.Fence(); o.fence != 0 && !c.unsure {
+	if o.fence = c.lock.Fence(); o.fence != 0 {
 		c.add(o)
 	}
 }
@@ -276,6 +276,7 @@ func (c *client) do(ctx context.Context) {
 		o.outcome = done
 		o.fence, _ = setlock.FenceFromContext(ctx)
 		c.acquired(o)
+		c.works(ctx, o.fence)
 		c.work(ctx, o)
 		health = c.health()
 		end = c.begin(finish)
@@ -301,11 +302,12 @@ func (c *client) do(ctx context.Context) {
 
 // work is what is done under the lock o.
 func (c *client) work(ctx context.Context, o op) {
+	quiet := c.mood.IntN(3) == 0 // only its context, and no call, tells it of a loss
 	for c.mood.IntN(12) > 0 {
 		for range c.mood.IntN(12) {
 			pause(ctx, c.some(c.pace/6))
 			c.believe()
-			if c.virtual && ctx.Err() == nil && c.hold == o.hold && !c.unsure { // a real timer may be late
+			if c.virtual && ctx.Err() == nil { // a real timer may be late
 				b := c.begin(believe)
 				b.hold, b.fence, b.kept, b.outcome = o.hold, o.fence, true, done
 				c.add(b)
@@ -314,11 +316,13 @@ func (c *client) work(ctx context.Context, o op) {
 		if ctx.Err() != nil {
 			break
 		}
-		if c.mood.IntN(2) == 0 {
+		switch {
+		case quiet:
+		case c.mood.IntN(2) == 0:
 			c.write(ctx, o.fence)
-			continue
+		default:
+			c.any(ctx)
 		}
-		c.any(ctx)
 	}
 	if c.mood.IntN(3) == 0 { // one that does not look at its context
 		time.Sleep(c.some(c.lock.Lease / 2))

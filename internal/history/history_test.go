@@ -42,9 +42,11 @@ func TestHistories(t *testing.T) {
 	for seed := first; seed <= last; seed++ {
 		ops, w := record(t, seed)
 		name := fmt.Sprintf("seed %d", seed)
-		check(t, name, ops, 0)
 		w.judge(t, name)
 		w.agree(t, name, ops)
+		if !t.Failed() { // what these find costs the checker a long search
+			check(t, name, ops, 0)
+		}
 		if t.Failed() {
 			t.Fatalf("go test -run TestHistories -history.seed %d records it again", seed)
 		}

@@ -57,9 +57,9 @@ type op struct {
 	call    int64         // when it began
 	ret     int64         // when it ended; when an unknown one has happened, if ever
 	outcome outcome
-	owner   int // of look
-	fence   int64
-	left    time.Duration // the remaining time that was told, 0 for none
+	owner   int           // of look
+	fence   int64         // of remove: of the hold whose key it was, 0 for nobody's
+	left    time.Duration // the remaining time that was told, 0 for none; of remove, what the key had
 	value   int           // of write and read
 }
 

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -24,9 +25,12 @@ type history struct {
 	ops    []*op
 	holds  int
 	values int
+	terms  map[int64]context.Context // of the functions of Dos, by their fences
 }
 
-func newHistory() *history { return &history{start: time.Now()} }
+func newHistory() *history {
+	return &history{start: time.Now(), terms: make(map[int64]context.Context)}
+}
 
 // now is the time since the history began, by the clock that the server has, too.
 func (h *history) now() int64 { return h.at(time.Now()) }
@@ -47,6 +51,21 @@ func (h *history) fresh() int {
 	defer h.mu.Unlock()
 	h.values++
 	return h.values
+}
+
+// works notes that the function of a Do with this fence runs, and its context.
+func (h *history) works(ctx context.Context, fence int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.terms[fence] = ctx
+}
+
+// untold reports whether the function of the Do with this fence may go on.
+func (h *history) untold(fence int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ctx := h.terms[fence]
+	return ctx != nil && ctx.Err() == nil
 }
 
 // add notes o, which has ended now. What has an unknown outcome, may happen later.
@@ -80,34 +99,43 @@ func (h *history) settle(client, n int) {
 	}
 }
 
-// end returns the history as it is checked. A client that does not know yet that its key was
-// removed may believe what it likes.
+// end returns the history as it is checked.
 func (h *history) end() []op {
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	acquired := make(map[int]int64)
-	var removed []int64
-	for _, o := range h.ops {
-		o.ret = min(o.ret, now)
-		switch o.action {
-		case acquire:
-			if o.outcome == done {
-				acquired[o.hold] = o.call
-			}
-		case remove:
-			removed = append(removed, o.ret)
-		}
-	}
 	var ops []op
 	for _, o := range h.ops {
-		excused := func(at int64) bool { return o.action == believe && acquired[o.hold] <= at && at <= o.ret }
-		if !slices.ContainsFunc(removed, excused) {
-			ops = append(ops, *o)
-		}
+		o.ret = min(o.ret, now)
+		ops = append(ops, *o)
 	}
 	slices.SortStableFunc(ops, func(a, b op) int { return cmp.Compare(a.call, b.call) })
-	return ops
+	return excuse(ops)
+}
+
+// excuse returns ops without what a client believes of a hold while it need not know
+// that its key was removed: for as long as the key had to live; of a Do, until a
+// tenth of the lease before that, and for 0.9 lease at most.
+func excuse(ops []op) []op {
+	leases := make(map[int]int64) // of Dos
+	var removals []op
+	for _, o := range ops {
+		switch {
+		case o.action == acquire && o.outcome == done && o.kept:
+			leases[o.hold] = int64(o.d)
+		case o.action == remove && o.fence != 0:
+			removals = append(removals, o)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(ops), func(o op) bool {
+		return o.action == believe && slices.ContainsFunc(removals, func(r op) bool {
+			left := int64(r.left)
+			if lease, ok := leases[o.hold]; ok {
+				left = min(left, lease) - lease/10
+			}
+			return r.fence == o.fence && r.call <= o.ret && o.call <= r.ret+left
+		})
+	})
 }
 
 func operations(ops []op) []porcupine.Operation {

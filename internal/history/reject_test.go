@@ -49,6 +49,12 @@ func TestChecker(t *testing.T) {
 	reads := func(fence int64, value int) op { return op{action: read, fence: fence, value: value, outcome: done} }
 	gone := op{action: look, outcome: nobody}
 	removed := op{action: remove, outcome: done}
+	removes := func(fence int64, left time.Duration) op {
+		return op{action: remove, outcome: done, fence: fence, left: left}
+	}
+	trusts := func(client, hold int, fence int64) op {
+		return op{action: believe, client: client, hold: hold, fence: fence, outcome: done, kept: true}
+	}
 
 	for name, test := range map[string]struct {
 		legal bool
@@ -106,8 +112,30 @@ func TestChecker(t *testing.T) {
 		"believed too long":              {false, []op{during(0, 1, took(1, 1, 5)), during(1002, 1002, believes(1, 1))}},
 		"a Do believed to the end":       {true, []op{during(0, 1, keeps(took(1, 1, 5))), during(5000, 5000, believes(1, 1)), during(5100, 5101, took(2, 2, 6))}},
 		"a Do believed beyond":           {false, []op{during(0, 1, keeps(took(1, 1, 5))), during(5000, 5000, believes(1, 1)), during(5090, 5099, took(2, 2, 6))}},
-		"a Do that has released":         {false, []op{during(0, 1, keeps(took(1, 1, 5))), during(10, 11, finishes(1, 1, done)), during(12, 13, sees(1, 5))}},
-		"a Do that could not release":    {true, []op{during(0, 1, keeps(took(1, 1, 5))), during(10, 11, finishes(1, 1, unknown)), during(12, 13, sees(1, 5))}},
+		"removed, and believed to its end": {true, []op{
+			during(0, 1, took(1, 1, 5)), during(500, 500, removes(5, 501*time.Millisecond)), during(1001, 1001, trusts(1, 1, 5)),
+		}},
+		"removed, and believed beyond": {false, []op{
+			during(0, 1, took(1, 1, 5)), during(500, 500, removes(5, 501*time.Millisecond)), during(1002, 1002, trusts(1, 1, 5)),
+		}},
+		"removed under a Do, and believed while it is trusted": {true, []op{
+			during(0, 1, keeps(took(1, 1, 5))), during(5000, 5000, removes(5, time.Second)), during(5900, 5900, trusts(1, 1, 5)),
+		}},
+		"removed under a Do, and believed beyond": {false, []op{
+			during(0, 1, keeps(took(1, 1, 5))), during(5000, 5000, removes(5, time.Second)), during(5901, 5901, trusts(1, 1, 5)),
+		}},
+		"removed after an extension under a Do, and believed beyond": {false, []op{
+			during(0, 1, keeps(took(1, 1, 5))), during(5000, 5000, removes(5, 9*time.Second)), during(5901, 5901, trusts(1, 1, 5)),
+		}},
+		"removed late under a Do, and believed beyond": {false, []op{
+			during(0, 1, keeps(took(1, 1, 5))), during(5000, 5000, removes(5, 200*time.Millisecond)), during(5101, 5101, trusts(1, 1, 5)),
+		}},
+		"removed, and another believed": {false, []op{
+			during(0, 1, took(1, 1, 5)), during(2, 3, removes(5, time.Second)), during(4, 5, took(2, 2, 6)),
+			during(6, 7, releases(2, 2, done)), during(8, 8, trusts(2, 2, 6)),
+		}},
+		"a Do that has released":      {false, []op{during(0, 1, keeps(took(1, 1, 5))), during(10, 11, finishes(1, 1, done)), during(12, 13, sees(1, 5))}},
+		"a Do that could not release": {true, []op{during(0, 1, keeps(took(1, 1, 5))), during(10, 11, finishes(1, 1, unknown)), during(12, 13, sees(1, 5))}},
 		"a lost reply, adopted": {true, []op{
 			during(0, 9000, maybe(took(1, 1, 0))), during(10, 11, denied(2)), during(12, 13, took(1, 2, 6)),
 		}},
@@ -140,7 +168,7 @@ func TestChecker(t *testing.T) {
 			if test.legal {
 				want = porcupine.Ok
 			}
-			if got := porcupine.CheckOperationsTimeout(lockModel(0), operations(test.ops), checkTimeout); got != want {
+			if got := porcupine.CheckOperationsTimeout(lockModel(0), operations(excuse(test.ops)), checkTimeout); got != want {
 				t.Errorf("the checker says %v, want %v", got, want)
 			}
 		})

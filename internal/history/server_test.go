@@ -36,12 +36,19 @@ func (v view) String() string {
 	return fmt.Sprintf("%s for %v, fence %q", v.value, v.left, v.fence)
 }
 
+// number is the fence as a number.
+func (v view) number() int64 {
+	n, _ := strconv.ParseInt(v.fence, 10, 64)
+	return n
+}
+
 // An event is one script that the server has run, or the key that was removed.
 type event struct {
 	at            int64
 	script        string // the name of its file; "remove"
 	args          []string
 	before, after view
+	early         bool // it has released what a Do still worked under
 }
 
 func (e event) String() string {
@@ -90,6 +97,7 @@ func (w *witness) hook(peer *server.Peer, cmd string, args ...string) bool {
 	defer w.mu.Unlock()
 	keys, _ := strconv.Atoi(args[1])
 	e := event{at: w.now(), script: w.names[args[0]], args: args[2+keys:], before: w.view()}
+	untold := w.untold(e.before.number())
 	var reply strings.Builder
 	buffer := bufio.NewWriter(&reply)
 	inner := server.NewPeer(buffer)
@@ -97,6 +105,7 @@ func (w *witness) hook(peer *server.Peer, cmd string, args ...string) bool {
 	w.server.Server().Dispatch(inner, append([]string{cmd}, args...))
 	buffer.Flush()
 	e.after = w.view()
+	e.early = untold && e.script == "release" && e.before.value != "" && e.after.value == ""
 	if !strings.HasPrefix(reply.String(), "-") || e.after != e.before { // not a refusal, such as NOSCRIPT
 		w.events = append(w.events, e)
 	}
@@ -110,6 +119,9 @@ func (w *witness) remove(all bool) {
 	defer w.mu.Unlock()
 	o := op{action: remove, outcome: done, call: w.now()}
 	e := event{at: o.call, script: "remove", before: w.view()}
+	if e.before.value != "" {
+		o.fence, o.left = e.before.number(), e.before.left
+	}
 	w.server.Del(lockKey)
 	if all {
 		w.server.Del(fenceKey)
@@ -133,6 +145,10 @@ func (w *witness) judge(t *testing.T, name string) {
 		return ids[value]
 	}
 	for i, e := range w.events {
+		if e.early {
+			t.Errorf("%s: released before the context of its Do had ended: %v", name, e)
+			return
+		}
 		for _, o := range e.ops(id) {
 			o.call, o.ret = e.at, e.at
 			ok, next := model.Step(s, o, nil)
@@ -155,9 +171,8 @@ func (e event) ops(id func(value string) int) []op {
 		if v.value == "" {
 			return op{action: look, outcome: nobody}
 		}
-		fence, _ := strconv.ParseInt(v.fence, 10, 64)
 		left := max(v.left.Truncate(time.Millisecond), time.Millisecond)
-		return op{action: look, outcome: done, owner: id(v.value), fence: fence, left: left}
+		return op{action: look, outcome: done, owner: id(v.value), fence: v.number(), left: left}
 	}
 	does := func(a action, value string, what outcome) op {
 		return op{action: a, client: id(value), hold: id(value), outcome: what}
@@ -177,7 +192,7 @@ func (e event) ops(id func(value string) int) []op {
 			}
 			o := does(acquire, value, done)
 			o.d = millis(e.args[1])
-			o.fence, _ = strconv.ParseInt(e.after.fence, 10, 64)
+			o.fence = e.after.number()
 			ops = append(ops, o)
 		}
 	case "renew", "extend":
