@@ -1,6 +1,8 @@
 package setlock
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -9,8 +11,8 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// The tables of what is pure and not exported; everything else is tested from
-// outside.
+// The tables of what is pure and not exported, and an order that no schedule
+// brings about at will; everything else is tested from outside.
 
 func TestLeaseAddsUp(t *testing.T) {
 	for _, l := range []lease{lease(minLease), lease(time.Second), lease(defaultLease), lease(time.Hour)} {
@@ -191,5 +193,16 @@ func TestParseFence(t *testing.T) {
 		if got := parseFence(s); got != want {
 			t.Errorf("parseFence(%q) = %d, want %d", s, got, want)
 		}
+	}
+}
+
+// Who finds a term lost may come before its context has been ended, and is about to release.
+func TestLossEndsTheContextOfATermThatIsLost(t *testing.T) {
+	term := newTerm(t.Context(), &Lock{Key: "k", Pool: new(redis.Pool)})
+	defer term.stop(nil)
+	term.lost = &lostError{"k", errTaken}
+	term.lose(errReleased)
+	if cause := context.Cause(term.ctx); !errors.Is(cause, errTaken) {
+		t.Errorf("the context ended with %v, want why it was lost first", cause)
 	}
 }
