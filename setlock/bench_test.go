@@ -44,12 +44,12 @@ func newFloor(b *testing.B, pool *redis.Pool) *floor {
 	return f
 }
 
-// run acquires and releases one of 8 keys.
-func (f *floor) run(b *testing.B, i int) {
+// run acquires and releases one of 8 keys, for d as Lock does.
+func (f *floor) run(b *testing.B, i int, d time.Duration) {
 	var value any = rand.Text()
 	key, fence, channel := f.keys[i], f.fences[i], f.channels[i]
 	conn := f.pool.Get()
-	_, err := f.acquire.Do(conn, key, fence, value, 60000, 3600000, channel, "")
+	_, err := f.acquire.Do(conn, key, fence, value, d.Milliseconds(), 3600000, channel, "")
 	conn.Close()
 	if err != nil {
 		b.Error(err)
@@ -99,7 +99,7 @@ func compare(b *testing.B, fl *floor, goroutines int, f func(i int)) {
 			c.allocs = after.Mallocs - before.Mallocs
 		}
 	}
-	bare := func(i int) { fl.run(b, i) }
+	bare := func(i int) { fl.run(b, i, time.Minute) }
 	for i := range goroutines { // scripts, connections
 		bare(i)
 		f(i)
