@@ -41,9 +41,10 @@
 // Two may work at a time when Redis forgets who holds the lock: it lost its data, a
 // replica that had not heard of the lock was promoted (see [Lock.Replicas]), its
 // clock was set forward or the clock of the new primary is ahead, by more than a tenth
-// of the Lease, or somebody deleted the key. The old holder learns that at its next renewal, at most a third of its
-// Lease later if Redis can be reached, and at once when the next acquisition is
-// announced to it. Until then only fencing tokens tell the two apart.
+// of the Lease, or somebody deleted the key. The old holder learns that at its next
+// renewal, at most a third of its Lease later if Redis can be reached, and at once when
+// the next acquisition is announced to it. Until then only fencing tokens tell the two
+// apart.
 //
 // # Redis
 //

@@ -130,8 +130,8 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 // first, with ErrLost as its cause. Unlock returns ErrNotHeld when this Lock does not
 // hold the key, and never touches what another holds. After any other error
 // the lock may or may not have been released, or may be yet, even after another call:
-// Fence is 0 from then on unless the request never went out. Unlock may be called
-// again.
+// Fence is 0 from then on, unless the request never went out or Redis has refused it.
+// Unlock may be called again.
 func (l *Lock) Unlock(ctx context.Context) error {
 	const op = "unlock"
 	if err := l.check(op); err != nil {
