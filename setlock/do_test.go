@@ -504,6 +504,106 @@ func TestReleaseComesAfterTheWork(t *testing.T) {
 	})
 }
 
+// A slowConn takes its time to notice that it is broken, and to close.
+type slowConn struct {
+	redis.Conn
+	renewing, open *atomic.Int32
+	renewal        bool // what was sent last
+	closed         atomic.Bool
+}
+
+func (c *slowConn) Send(command string, args ...any) error {
+	c.renewal = len(args) == 8
+	return c.Conn.Send(command, args...)
+}
+
+func (c *slowConn) Receive() (any, error) {
+	if c.renewal {
+		c.renewing.Add(1)
+		defer c.renewing.Add(-1)
+	}
+	reply, err := c.Conn.Receive()
+	if c.Err() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	return reply, err
+}
+
+func (c *slowConn) Close() error {
+	err := c.Conn.Close()
+	time.Sleep(time.Millisecond)
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return err
+}
+
+func (c *slowConn) ReceiveWithTimeout(d time.Duration) (any, error) {
+	return redis.ReceiveWithTimeout(c.Conn, d)
+}
+
+func (c *slowConn) DoWithTimeout(d time.Duration, command string, args ...any) (any, error) {
+	return redis.DoWithTimeout(c.Conn, d, command, args...)
+}
+
+func (c *slowConn) ReceiveContext(ctx context.Context) (any, error) {
+	return redis.ReceiveContext(c.Conn, ctx)
+}
+
+func (c *slowConn) DoContext(ctx context.Context, command string, args ...any) (any, error) {
+	return redis.DoContext(c.Conn, ctx, command, args...)
+}
+
+// The function of a Do returns while a renewal is on its way: that has ended before the lock is
+// released, and nothing is left when Do returns.
+func TestReleaseComesAfterTheLastRenewal(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var renewing, open atomic.Int32
+		l := w.lock(lease)
+		dial := l.Pool.DialContext
+		l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+			conn, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			open.Add(1)
+			return &slowConn{Conn: conn, renewing: &renewing, open: &open}, nil
+		}
+		redistest.Do(t, w.server.Dial, "PING")
+		released := false
+		w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
+			if strings.HasPrefix(cmd, "EVAL") && len(args) == 5 {
+				released = true
+				if renewing.Load() != 0 {
+					t.Error("a release while a renewal waits for its reply")
+				}
+			}
+			return false
+		})
+		renewals := 0
+		w.network.Next(func(request []byte) bool {
+			renewal := strings.HasPrefix(string(request), "*9") // EVALSHA and its 8 arguments
+			if renewal {
+				renewals++
+			}
+			return renewal
+		}, redistest.Lose)
+		err := l.Do(t.Context(), func(context.Context) error {
+			time.Sleep(lease/20 + lease/100) // the first renewal is without a reply
+			return nil
+		})
+		if err != nil {
+			t.Errorf("Do: %v", err)
+		}
+		if renewals != 1 || !released || w.server.Exists("k") {
+			t.Errorf("%d renewals, released: %v, want 1, true", renewals, released)
+		}
+		if got, idle := open.Load(), l.Pool.IdleCount(); got != int32(idle) {
+			t.Errorf("%d connections are open after Do, want the pool's %d", got, idle)
+		}
+	})
+}
+
 func TestTimesUnderDo(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.direct(lease)

@@ -18,7 +18,6 @@ import (
 // From then on, each is sent a third of the lease after the one before. What is
 // announced is checked by a renewal besides.
 func (t *term) keep() {
-	defer close(t.kept)
 	l := t.lock
 	timer := t.clock.NewTimer(t.lease.settle())
 	defer timer.Stop()
@@ -46,8 +45,15 @@ func (t *term) keep() {
 			defer announced.close()
 			signal = announced.signal
 		}
+		select {
+		case t.renewing <- struct{}{}:
+		default:
+			return // the lock is being released
+		}
 		sent := t.clock.Now()
-		if !t.renew(pool) {
+		renewed := t.renew(pool)
+		<-t.renewing
+		if !renewed {
 			failing = true
 			if pool == l.Pool {
 				pool = t.hub.spare

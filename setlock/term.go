@@ -25,10 +25,11 @@ type term struct {
 
 	hub *hub
 
-	// The keeper runs in background until stop, and closes kept.
+	// The keeper runs in background until stop.
 	background context.Context
 	stop       context.CancelCauseFunc
-	kept       chan struct{}
+	keeper     sync.WaitGroup
+	renewing   chan struct{} // one slot, full during a renewal, and for good from the last one on
 
 	mu     sync.Mutex // guards what follows
 	window window
@@ -51,7 +52,7 @@ func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
 
 // newTerm returns a term that is neither lost nor trusted yet.
 func newTerm(ctx context.Context, l *Lock) *term {
-	t := &term{lock: l, lease: l.lease(), clock: clock.FromContext(ctx), kept: make(chan struct{})}
+	t := &term{lock: l, lease: l.lease(), clock: clock.FromContext(ctx), renewing: make(chan struct{}, 1)}
 	t.background, t.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	t.ctx, t.cancel = context.WithCancelCause(seam.WithTerm(ctx, t))
 	return t
@@ -70,7 +71,7 @@ func (t *term) start(h *hold) {
 	if ended {
 		t.lose(errLate)
 	}
-	go t.keep() // joined by end
+	t.keeper.Go(t.keep) // joined by end
 }
 
 // glance is how long the guard sleeps when left is left of the trust.
@@ -218,8 +219,9 @@ func (t *term) end(err error) error {
 	t.cancel(context.Canceled)
 	t.guards.Wait()
 	t.stop(context.Canceled)
-	<-t.kept
+	t.renewing <- struct{}{}
 	t.release()
+	t.keeper.Wait()
 	closeHub(t.lock.Pool)
 	lost := t.lostBecause()
 	switch {
