@@ -20,15 +20,16 @@ import (
 )
 
 // floor is what acquiring and releasing cannot cost less than on redigo: the two
-// scripts, bare, with a fresh value.
+// scripts, bare, with a fresh value, under a context as redigo takes one, or without.
 type floor struct {
 	pool             *redis.Pool
+	ctx              context.Context // nil: without
 	acquire, release *redis.Script
 
 	keys, fences, channels [8]any
 }
 
-func newFloor(b *testing.B, pool *redis.Pool) *floor {
+func newFloor(ctx context.Context, b *testing.B, pool *redis.Pool) *floor {
 	read := func(name string, keys int) *redis.Script {
 		source, err := os.ReadFile(name)
 		if err != nil {
@@ -36,7 +37,7 @@ func newFloor(b *testing.B, pool *redis.Pool) *floor {
 		}
 		return redis.NewScript(keys, string(source))
 	}
-	f := &floor{pool: pool, acquire: read("acquire.lua", 2), release: read("release.lua", 1)}
+	f := &floor{pool: pool, ctx: ctx, acquire: read("acquire.lua", 2), release: read("release.lua", 1)}
 	for i := range f.keys {
 		key := "floor" + strconv.Itoa(i)
 		f.keys[i], f.fences[i], f.channels[i] = key, "{"+key+"}:fence", "setlock:"+key
@@ -48,15 +49,23 @@ func newFloor(b *testing.B, pool *redis.Pool) *floor {
 func (f *floor) run(b *testing.B, i int, d time.Duration) {
 	var value any = rand.Text()
 	key, fence, channel := f.keys[i], f.fences[i], f.channels[i]
-	conn := f.pool.Get()
-	_, err := f.acquire.Do(conn, key, fence, value, d.Milliseconds(), 3600000, channel, "")
-	conn.Close()
-	if err != nil {
-		b.Error(err)
+	f.do(b, f.acquire, key, fence, value, d.Milliseconds(), 3600000, channel, "")
+	f.do(b, f.release, key, channel, value)
+}
+
+func (f *floor) do(b *testing.B, script *redis.Script, args ...any) {
+	var err error
+	if f.ctx == nil {
+		conn := f.pool.Get()
+		_, err = script.Do(conn, args...)
+		conn.Close()
+	} else {
+		var conn redis.Conn
+		if conn, err = f.pool.GetContext(f.ctx); err == nil {
+			_, err = script.DoContext(f.ctx, conn, args...)
+			conn.Close()
+		}
 	}
-	conn = f.pool.Get()
-	_, err = f.release.Do(conn, key, channel, value)
-	conn.Close()
 	if err != nil {
 		b.Error(err)
 	}
@@ -135,20 +144,21 @@ func quantile(d []time.Duration, percent int) time.Duration {
 func BenchmarkLockUnlock(b *testing.B) {
 	s := redistest.NewServer(b)
 	pool := redistest.Pool(b, s.Dial)
-	fl := newFloor(b, pool)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	for _, test := range []struct {
 		name       string
-		ctx        context.Context
+		ctx, floor context.Context
 		goroutines int
 	}{
-		{"background", context.Background(), 1},
-		{"cancellable", ctx, 1},
-		{"background/8-keys", context.Background(), 8},
-		{"cancellable/8-keys", ctx, 8},
+		{"background", context.Background(), nil, 1},
+		{"cancellable", ctx, ctx, 1},
+		{"cancellable/floor-without", ctx, nil, 1},
+		{"background/8-keys", context.Background(), nil, 8},
+		{"cancellable/8-keys", ctx, ctx, 8},
 	} {
 		b.Run(test.name, func(b *testing.B) {
+			fl := newFloor(test.floor, b, pool)
 			var locks []*setlock.Lock
 			for i := range test.goroutines {
 				locks = append(locks, &setlock.Lock{Key: "k" + strconv.Itoa(i), Pool: pool})
@@ -168,13 +178,16 @@ func BenchmarkLockUnlock(b *testing.B) {
 func BenchmarkEmptyDo(b *testing.B) {
 	s := redistest.NewServer(b)
 	pool := redistest.Pool(b, s.Dial)
-	fl := newFloor(b, pool)
 	l := &setlock.Lock{Key: "k", Pool: pool}
-	compare(b, fl, 1, func(int) {
-		if err := l.Do(b.Context(), func(context.Context) error { return nil }); err != nil {
-			b.Fatal(err)
-		}
-	})
+	for name, ctx := range map[string]context.Context{"floor-with-context": b.Context(), "floor-without": nil} {
+		b.Run(name, func(b *testing.B) {
+			compare(b, newFloor(ctx, b, pool), 1, func(int) {
+				if err := l.Do(b.Context(), func(context.Context) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
 }
 
 // How long it takes until a holder is told that another has its key.
