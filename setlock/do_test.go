@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,17 +26,25 @@ import (
 
 const lease = 6 * time.Second
 
-// renewals has the server tell when it runs a renewal.
-func (w *world) renewals() *[]time.Time {
-	times := new([]time.Time)
+// renewals has the server tell when it runs a renewal. The function that it returns
+// returns them all.
+func (w *world) renewals() func() []time.Time {
+	var mu sync.Mutex
+	var times []time.Time
 	redistest.Do(w.t, w.server.Dial, "PING") // starts the server
 	w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
 		if strings.HasPrefix(cmd, "EVAL") && len(args) == 8 {
-			*times = append(*times, time.Now())
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, time.Now())
 		}
 		return false
 	})
-	return times
+	return func() []time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(times)
+	}
 }
 
 func TestDoRunsAndReleases(t *testing.T) {
@@ -81,15 +92,21 @@ func TestFenceFromOtherContext(t *testing.T) {
 	}
 }
 
+// loadScripts has the server know what a Do runs.
+func loadScripts(t *testing.T, l *setlock.Lock) {
+	t.Helper()
+	mustLock(t, l, lease)
+	for _, err := range []error{l.Renew(t.Context(), lease), l.Unlock(t.Context())} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestRenewalSchedule(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l := w.direct(lease)
-		mustLock(t, l, lease)
-		for _, err := range []error{l.Renew(t.Context(), lease), l.Unlock(t.Context())} { // loads the scripts
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
+		loadScripts(t, l)
 		renewals := w.renewals()
 		start := time.Now()
 		err := w.direct(lease).Do(t.Context(), func(ctx context.Context) error {
@@ -99,7 +116,7 @@ func TestRenewalSchedule(t *testing.T) {
 		if err != nil {
 			t.Errorf("Do: %v", err)
 		}
-		times := *renewals
+		times := renewals()
 		if len(times) < 4 {
 			t.Fatalf("%d renewals in ten leases", len(times))
 		}
@@ -118,6 +135,44 @@ func TestRenewalSchedule(t *testing.T) {
 				t.Errorf("renewal %d came %v after the one before, want %v", i, gap, lease/3)
 			}
 		}
+	})
+}
+
+// Terms that begin together on a slow network do not renew together from then on.
+func TestRenewalsAreSpread(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const n = 200
+		loadScripts(t, w.direct(lease))
+		renewals := w.renewals()
+		pool := w.lock(lease).Pool
+		w.network.Set(redistest.Faults{Delay: lease / 32})
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				l := &setlock.Lock{Key: strconv.Itoa(i), Pool: pool, Lease: lease}
+				err := l.Do(t.Context(), func(ctx context.Context) error {
+					time.Sleep(2 * lease)
+					return ctx.Err()
+				})
+				if err != nil {
+					t.Errorf("Do: %v", err)
+				}
+			})
+		}
+		time.Sleep(lease)
+		start := time.Now()
+		time.Sleep(lease / 3)
+		const parts = 100
+		var renewed [parts]int
+		for _, at := range renewals() {
+			if at.After(start) {
+				renewed[min(int(at.Sub(start)*parts/(lease/3)), parts-1)]++
+			}
+		}
+		if most := slices.Max(renewed[:]); most > n/10 {
+			t.Errorf("%d of %d renewals in a hundredth of the time, want them spread", most, n)
+		}
+		wg.Wait()
 	})
 }
 

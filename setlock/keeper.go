@@ -13,10 +13,10 @@ import (
 //
 // The first renewal comes early, together with the subscription to what is
 // announced, for that tells nothing of the time before it. The second comes
-// after a random part of a third of the lease, so that terms that began together
-// do not renew together, and neither do those that have missed Redis together.
-// From then on, each is sent a third of the lease after the one before. What is
-// announced is checked by a renewal besides.
+// after a random part of what is then left of a third of the lease, so that terms
+// that began together do not renew together, and neither do those that have missed
+// Redis together. From then on, each is sent a third of the lease after the one
+// before. What is announced is checked by a renewal besides.
 func (t *term) keep() {
 	l := t.lock
 	timer := t.clock.NewTimer(t.lease.settle())
@@ -64,14 +64,18 @@ func (t *term) keep() {
 			continue
 		}
 		if !scheduled && !failing {
-			continue // a check does not change the schedule
+			select {
+			case <-timer.C(): // the next one would be due: this is it
+			default:
+				continue // a check does not change the schedule
+			}
 		}
-		pause := t.lease.renewEvery()
-		if first || failing {
-			pause = time.Duration(rand.Int64N(int64(pause)) + 1)
+		pause := t.lease.renewEvery() - clock.Elapsed(sent, t.clock.Now())
+		if first || failing || !scheduled {
+			pause = rand.N(max(pause, 0) + 1)
 		}
 		pool, first, failing = l.Pool, false, false
-		timer.Reset(pause - clock.Elapsed(sent, t.clock.Now()))
+		timer.Reset(pause)
 	}
 }
 
