@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -88,6 +89,40 @@ func TestLog(t *testing.T) {
 		}
 		if !seen {
 			t.Error("b has not logged that it saw a lead")
+		}
+	})
+}
+
+// An exiting Handler ends the goroutine that logs the end of a term.
+type exiting struct{ slog.Handler }
+
+func (h exiting) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "leadership ended" {
+		runtime.Goexit()
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h exiting) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// A Logger that exits in the goroutine that renews hangs nobody.
+func TestLoggerThatExits(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		terms := 0
+		e := w.candidate("a", func(ctx context.Context) error {
+			terms++
+			<-ctx.Done()
+			time.Sleep(time.Millisecond) // whoever has found the loss logs it
+			return nil
+		})
+		e.Logger = slog.New(exiting{slog.NewTextHandler(io.Discard, nil)})
+		stop := start(t, e)
+		time.Sleep(lease)
+		w.server.Del("k")
+		time.Sleep(2 * lease)
+		stop()
+		if terms != 2 {
+			t.Errorf("%d terms, want another one after the first was lost", terms)
 		}
 	})
 }

@@ -16,7 +16,8 @@ import (
 // after a random part of what is then left of a third of the lease, so that terms
 // that began together do not renew together, and neither do those that have missed
 // Redis together. From then on, each is sent a third of the lease after the one
-// before. What is announced is checked by a renewal besides.
+// before. What is announced is checked by a renewal besides, which takes the place
+// of the next if that comes due meanwhile: then it goes on as after the first.
 func (t *term) keep() {
 	l := t.lock
 	timer := t.clock.NewTimer(t.lease.settle())
@@ -45,15 +46,8 @@ func (t *term) keep() {
 			defer announced.close()
 			signal = announced.signal
 		}
-		select {
-		case t.renewing <- struct{}{}:
-		default:
-			return // the lock is being released
-		}
 		sent := t.clock.Now()
-		renewed := t.renew(pool)
-		<-t.renewing
-		if !renewed {
+		if !t.renew(pool) {
 			failing = true
 			if pool == l.Pool {
 				pool = t.hub.spare
@@ -80,8 +74,14 @@ func (t *term) keep() {
 }
 
 // renew makes one attempt to renew the lock, on a connection of pool. It
-// reports whether that counts; the term may be lost if not.
+// reports whether that counts; the term may be lost or over if not.
 func (t *term) renew(pool *redis.Pool) bool {
+	select {
+	case t.renewing <- struct{}{}:
+		defer func() { <-t.renewing }() // also if somebody's Logger exits
+	default:
+		return false // over
+	}
 	ctx, cancel := clock.WithTimeout(t.background, min(t.lease.attempt(), t.left()))
 	defer cancel()
 	r := t.lock.settingTime(t.hold, renewScript, time.Duration(t.lease)).do(ctx, pool)

@@ -36,7 +36,8 @@ type lease time.Duration
 // for work that takes a moment to stop.
 func (l lease) trust() time.Duration { return time.Duration(l - l/10) }
 
-// renewEvery is the time from the request of one renewal to that of the next.
+// renewEvery is the longest time from the request of one renewal that counted to
+// that of the next.
 func (l lease) renewEvery() time.Duration { return time.Duration(l / 3) }
 
 // acquire bounds one try to acquire: a third on the way leaves more than half of
