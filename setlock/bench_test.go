@@ -179,9 +179,12 @@ func BenchmarkEmptyDo(b *testing.B) {
 	s := redistest.NewServer(b)
 	pool := redistest.Pool(b, s.Dial)
 	l := &setlock.Lock{Key: "k", Pool: pool}
-	for name, ctx := range map[string]context.Context{"floor-with-context": b.Context(), "floor-without": nil} {
-		b.Run(name, func(b *testing.B) {
-			compare(b, newFloor(ctx, b, pool), 1, func(int) {
+	for _, test := range []struct {
+		name  string
+		floor context.Context
+	}{{"floor-with-context", b.Context()}, {"floor-without", nil}} {
+		b.Run(test.name, func(b *testing.B) {
+			compare(b, newFloor(test.floor, b, pool), 1, func(int) {
 				if err := l.Do(b.Context(), func(context.Context) error { return nil }); err != nil {
 					b.Fatal(err)
 				}
