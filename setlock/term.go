@@ -219,7 +219,7 @@ func (t *term) end(err error) error {
 	t.cancel(context.Canceled)
 	t.guards.Wait()
 	t.stop(context.Canceled)
-	t.renewing <- struct{}{}
+	t.renewing <- struct{}{} // none runs, and none will
 	t.release()
 	t.keeper.Wait()
 	closeHub(t.lock.Pool)
