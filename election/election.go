@@ -70,6 +70,7 @@ type Election struct {
 	exchange trouble                  // of the last exchange with Redis
 	attempt  trouble                  // of the last attempt to be elected
 	trying   bool                     // an attempt is on its way, or the last one has failed
+	pushed   bool                     // announcements reach the watch of the last Run
 	warned   string                   // the kind of error last logged, "" since a success
 }
 

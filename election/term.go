@@ -58,6 +58,13 @@ func (o observer) Lost(fence int64, err error) {
 	}
 }
 
+// Pushed implements seam.Observer.
+func (o observer) Pushed(up bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pushed = up
+}
+
 // leads reports whether the term is one in which this candidate leads, now. It is
 // false for nil.
 func (t *term) leads() bool {

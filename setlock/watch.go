@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/seam"
 )
 
 // expiryGrace is how long after its expiry a key is looked at: Redis counts
@@ -55,6 +56,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		timer   = now.NewTimer(0)
 	)
 	defer timer.Stop()
+	seam.Pushed(ctx, up)
 	see := func(s sighting) {
 		if !known || s.value != seen.value || s.holder.Fence != seen.holder.Fence {
 			pending = out
@@ -71,7 +73,11 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 			continue
 		case <-announced.signal:
 			var news []byte
+			was := up
 			news, look, up = announced.take()
+			if up != was {
+				seam.Pushed(ctx, up)
+			}
 			if a, ok := parseAnnouncement(string(news)); ok && known && !look {
 				s, follows := seen.follows(a, now.Now())
 				see(s)

@@ -26,6 +26,9 @@ type Observer interface {
 	// Lost is told why the hold with this fence was lost, while the function of
 	// its Do runs, or a little later.
 	Lost(fence int64, err error)
+	// Pushed is told by a Watch whether announcements reach it: at first, and whenever
+	// that changes.
+	Pushed(up bool)
 }
 
 type observerKey struct{}
@@ -46,6 +49,13 @@ func Exchanged(ctx context.Context, at time.Time, err error) {
 func Lost(ctx context.Context, fence int64, err error) {
 	if o, ok := ctx.Value(observerKey{}).(Observer); ok {
 		o.Lost(fence, err)
+	}
+}
+
+// Pushed tells the Observer of ctx, if there is one.
+func Pushed(ctx context.Context, up bool) {
+	if o, ok := ctx.Value(observerKey{}).(Observer); ok {
+		o.Pushed(up)
 	}
 }
 
