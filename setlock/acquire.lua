@@ -5,14 +5,15 @@
 -- ARGV[1]  value of this acquisition
 -- ARGV[2]  lease, milliseconds
 -- ARGV[3]  how much longer the fence key lives than the lock, milliseconds
--- ARGV[4]  channel of announcements
+-- ARGV[4]  channel of announcements, or '': the caller announces it
 -- ARGV[5]  value that this client believes to hold, or ''
 -- ARGV[6]  and so on: values of acquisitions whose replies never came
 --
--- Returns {outcome, number}:
---   {1, fence}  acquired: the lock was free, or held for a reply that never came
---   {2, pttl}   held by ARGV[5]; nothing changed
---   {3, pttl}   held by another; nothing changed
+-- Returns one of:
+--   {1, fence, previous}  acquired: the lock was free, or held for a reply that never came
+--   {2, pttl}             held by ARGV[5]; nothing changed
+--   {3, pttl}             held by another; nothing changed
+-- previous is what stood in the fence key, 0 for nothing.
 -- pttl is in milliseconds, 0 for less than one, -1 for a key without expiry.
 --
 -- Every read stands before the first write: an error changes nothing. TIME
@@ -51,5 +52,7 @@ else
   set = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 end
 if set.err then return set end
-redis.pcall('PUBLISH', ARGV[4], 'acquired ' .. digits .. ' ' .. ARGV[2] .. ' ' .. previous .. ' ' .. ARGV[1])
-return {1, fence}
+if ARGV[4] ~= '' then
+  redis.pcall('PUBLISH', ARGV[4], 'acquired ' .. digits .. ' ' .. ARGV[2] .. ' ' .. previous .. ' ' .. ARGV[1])
+end
+return {1, fence, tonumber(previous)}

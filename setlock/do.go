@@ -30,10 +30,11 @@ type DoFunc func(ctx context.Context) error
 //
 // Do returns the error of f, joined with an ErrLost if the lock was lost before
 // f returned. If f panics or calls [runtime.Goexit], the lock is released and
-// that goes on. When Do returns, nothing of it is left running, except a
-// helper that is stuck in the Pool's Dial or TestOnBorrow, which ends with that and does
-// nothing any more, and one that undoes an acquisition that ctx interrupted,
-// for no longer than two seconds.
+// that goes on. When Do returns, nothing of it is left running, with two exceptions, also
+// where ctx never ends, because every request is bounded by a part of Lease. A helper
+// that is stuck in the Pool's Dial or TestOnBorrow ends with that and does nothing any
+// more. A helper that undoes an acquisition which ctx, or the third of Lease, has
+// interrupted runs for at most two seconds.
 func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 	const op = "do"
 	if err := l.check(op); err != nil {

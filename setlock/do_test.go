@@ -445,6 +445,41 @@ func TestSuspendedMachine(t *testing.T) {
 	})
 }
 
+// A virtual machine that is paused stops both clocks: only Redis can tell.
+func TestPausedVirtualMachine(t *testing.T) {
+	for name, pausedAt := range map[string]time.Duration{"told by an announcement": lease / 10, "told by the next renewal": lease / 30} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				l, other := w.direct(lease), w.direct(lease)
+				fake := clocktest.New()
+				ctx := clock.NewContext(t.Context(), fake)
+				err := l.Do(ctx, func(ctx context.Context) error {
+					fake.Advance(lease / 30)
+					synctest.Wait()
+					fake.Advance(pausedAt - lease/30) // it listens from a twentieth of the lease on
+					time.Sleep(2 * lease)  // the machine is paused
+					mustLock(t, other, time.Hour)
+					synctest.Wait()
+					if pausedAt < lease/20 {
+						if ctx.Err() != nil {
+							t.Error("told without a renewal")
+						}
+						fake.Advance(lease / 20)
+						synctest.Wait()
+					}
+					if ctx.Err() == nil || l.Fence() != 0 {
+						t.Error("another holds the lock, and nobody was told")
+					}
+					return nil
+				})
+				if !errors.Is(err, setlock.ErrLost) {
+					t.Errorf("Do = %v, want ErrLost", err)
+				}
+			})
+		})
+	}
+}
+
 func TestCallerLeavesAndWorkGoesOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		l, other := w.lock(lease), w.direct(lease)

@@ -34,7 +34,9 @@
 //
 // Tokens increase across a lost key, FLUSHALL, a restart without persistence and
 // a failover, as long as the clocks of the servers do not step back further than the
-// outage lasted, and across such a step as long as the data survives.
+// outage lasted, and across such a step as long as the fence key survives. It expires
+// when nobody has held the lock for an hour: a clock that is then set back by more
+// than that time makes tokens decrease.
 //
 // # What is not promised
 //
@@ -44,7 +46,8 @@
 // of the Lease, or somebody deleted the key. The old holder learns that at its next
 // renewal, at most a third of its Lease later if Redis can be reached, and at once when
 // the next acquisition is announced to it. Until then only fencing tokens tell the two
-// apart.
+// apart. The same holds for a virtual machine that was paused together with all its
+// clocks: nothing in it can tell how long that was.
 //
 // # Redis
 //

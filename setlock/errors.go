@@ -1,6 +1,7 @@
 package setlock
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -44,8 +45,22 @@ func (e misuseError) Is(target error) bool { return target == seam.ErrMisuse }
 
 // fail names the operation and the key that err belongs to.
 func (l *Lock) fail(op string, err error) error {
+	// The context of the caller may be that of another Lock's Do, and its cause the loss
+	// of that lock.
+	var lost *lostError
+	if errors.As(err, &lost) && lost.lock != l {
+		err = endedError(err.Error())
+	}
 	return fmt.Errorf("setlock: %s %q: %w", op, l.Key, err)
 }
+
+// An endedError says why the context of a call ended, without being the loss of
+// this lock.
+type endedError string
+
+func (e endedError) Error() string { return string(e) }
+
+func (e endedError) Unwrap() error { return context.Canceled }
 
 // check returns an error if the fields of l do not make a lock.
 func (l *Lock) check(op string) error {
@@ -57,8 +72,8 @@ func (l *Lock) check(op string) error {
 		wrong = "no Pool"
 	case l.Pool.Dial == nil && l.Pool.DialContext == nil:
 		wrong = "a Pool without Dial or DialContext"
-	case l.Lease < 0 || l.Lease > 0 && l.Lease < minLease:
-		wrong = misuseError(fmt.Sprintf("Lease %v is not 0 (for %v) or at least %v", l.Lease, defaultLease, minLease))
+	case l.Lease < 0 || l.Lease > 0 && l.Lease < MinLease || l.Lease > MaxLease:
+		wrong = misuseError(fmt.Sprintf("Lease %v is not 0 (for %v) or %v to %v", l.Lease, DefaultLease, MinLease, MaxLease))
 	case l.Replicas < 0:
 		wrong = misuseError(fmt.Sprintf("Replicas %d is negative", l.Replicas))
 	default:
@@ -67,13 +82,27 @@ func (l *Lock) check(op string) error {
 	return l.fail(op, wrong)
 }
 
-// refused reports whether err is an answer of Redis: it did not do what it was asked.
-func refused(err error) bool {
+// isAnswer reports whether err is an answer of Redis: it did not do what it was asked.
+func isAnswer(err error) bool {
 	if err == nil {
 		return false
 	}
 	var answer redis.Error
 	return errors.As(err, &answer)
+}
+
+// isAstray reports whether err is an answer of a server that does not serve, while another
+// one may: the primary has moved, or is not there yet.
+func isAstray(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, kind := range []string{"READONLY", "MOVED", "MASTERDOWN", "CLUSTERDOWN", "LOADING"} {
+		if refusedWith(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // refusedWith reports whether err is an answer of Redis of the given kind, such as

@@ -14,13 +14,26 @@ import (
 	"example.com/setlock/internal/seam"
 )
 
+// A fate is what has become of an exchange's script.
+type fate int
+
+const (
+	notSent  fate = iota // it never went out
+	refused              // Redis has answered that it did not run it
+	answered             // it ran, and Redis has answered
+	undone               // an acquisition that ran, and was released again on the same server
+	unknown              // it went out and no answer came: it has run, may run yet, or never will
+)
+
+// ran reports whether the script has run, or may run yet.
+func (f fate) ran() bool { return f >= answered }
+
 // A result is what became of an exchange.
 type result struct {
 	reply any
 	sent  time.Time // before the request went out; zero: it never did
-	ran   bool      // the script ran, or may yet run
-	late  bool      // it may yet run: no reply has come
-	err   error     // why there is no reply, or one that does not count
+	fate  fate
+	err   error // why there is no reply, or one that does not count
 }
 
 type phase int
@@ -38,8 +51,8 @@ const (
 // context ends, and takes the connection away.
 type exchange struct {
 	script *script
-	args   []any  // of EVALSHA, see script.with
-	room   [9]any // for args, as long as they fit
+	args   []any   // of EVALSHA, see script.with
+	room   [10]any // for args, as long as they fit
 
 	// replicas must confirm what the script wrote, within wait.
 	replicas int
@@ -53,20 +66,26 @@ type exchange struct {
 	pool   *redis.Pool
 	clock  clock.Clock
 	conn   redis.Conn    // set by run before it leaves the phase dialling
+	astray bool          // conn leads to a server that does not serve, see astray
 	result result        // set by run before done is closed
 	done   chan struct{} // closed when run has given the connection back; nil: nobody waits
 
-	mu    sync.Mutex // guards what follows
-	phase phase
-	left  bool           // the caller leaves
-	gone  bool           // it has left without a result
-	ended bool           // run has a result
-	piped chan struct{}  // not nil: abandon sends the undo behind the acquisition; closed when it may stop
-	sent  time.Time      // as in result
-	cut   sync.WaitGroup // what abandon started
+	mu        sync.Mutex // guards what follows
+	phase     phase
+	left      bool           // the caller leaves
+	gone      bool           // it has left without a result
+	ended     bool           // run has a result
+	announced bool           // subscribers may have been told of the acquisition
+	piped     chan struct{}  // not nil: abandon sends the undo behind the acquisition; closed when it may stop
+	sent      time.Time      // as in result
+	cut       sync.WaitGroup // what abandon started
 }
 
-var errLeft = errors.New("the caller has left")
+var (
+	errLeft     = errors.New("the caller has left")
+	errNoResult = errors.New("the call has ended without a result: runtime.Goexit in the Pool's Dial or TestOnBorrow")
+	errNilConn  = errors.New("the Pool's Dial returned no connection and no error")
+)
 
 // do runs the script on a connection of pool. It blocks until Redis has answered
 // or ctx has ended; then, if the pool is still dialling, at once, and otherwise
@@ -89,7 +108,7 @@ func (x *exchange) do(ctx context.Context, pool *redis.Pool) result {
 	select {
 	case <-x.done:
 		r = x.result
-		if r.err != nil && !refused(r.err) && ended(ctx, x.clock) {
+		if r.err != nil && !isAnswer(r.err) && ended(ctx, x.clock) {
 			r.err = context.Cause(ctx) // the pool was quicker to see it
 		}
 	case <-ctx.Done():
@@ -115,8 +134,14 @@ func ended(ctx context.Context, c clock.Clock) bool {
 	return ctx.Err() != nil
 }
 
-// undo returns the exchange that takes an acquisition back.
-func (x *exchange) undo() *exchange { return x.lock.releasing(x.hold.arg) }
+// undo returns the exchange that takes an acquisition back. Its release is announced
+// where the acquisition may have been: nobody else waits for it.
+func (x *exchange) undo() *exchange {
+	x.mu.Lock()
+	announced := x.announced
+	x.mu.Unlock()
+	return x.lock.releasing(announced, x.hold.arg)
+}
 
 // leave takes the connection away from run and returns what is known by then;
 // cause is why the caller leaves.
@@ -142,7 +167,7 @@ func (x *exchange) leave(cause error) result {
 	case <-timer.C():
 		x.mu.Lock()
 		x.gone = !x.ended
-		r := result{sent: x.sent, ran: true, late: true, err: cause}
+		r := result{sent: x.sent, fate: unknown, err: cause}
 		x.mu.Unlock()
 		if x.gone {
 			return r
@@ -150,7 +175,7 @@ func (x *exchange) leave(cause error) result {
 		<-x.done
 	}
 	r := x.result
-	if r.err != nil && !refused(r.err) {
+	if r.err != nil && !isAnswer(r.err) {
 		r.err = cause
 	}
 	return r
@@ -182,16 +207,15 @@ func (x *exchange) abandon(piped <-chan struct{}) {
 
 // run gets a connection, talks, and gives the connection back.
 func (x *exchange) run(ctx context.Context) {
-	if x.done != nil {
-		defer close(x.done)
-	}
+	defer x.finish()
+	r := &x.result
+	r.err = errNoResult // until there is one: a Goexit in somebody's code leaves here
 	conn, err := connect(ctx, x.pool)
 	if err != nil {
-		x.result.err = err
+		r.err = err
 		return
 	}
 	x.conn = conn
-	r := &x.result
 	r.reply, r.err = x.talk()
 
 	x.mu.Lock()
@@ -201,55 +225,107 @@ func (x *exchange) run(ctx context.Context) {
 	x.mu.Unlock()
 	if piped != nil {
 		r.err = errLeft
-		if _, err := conn.Receive(); err == nil { // the reply to the undo
-			r.ran = false
+		if reply, err := x.receive(); err == nil && isReleaseReply(reply) {
+			r.fate = undone
 		}
-		close(piped)
+		x.endPipe()
 	}
 	x.cut.Wait()
-	if refusedWith(r.err, "READONLY") || refusedWith(r.err, "MOVED") {
-		interrupt(conn) // it leads to another than the primary: the pool shall dial anew
+	if x.astray {
+		drop(conn)
 	}
 	conn.Close()
 	if x.lock == nil {
 		return
 	}
-	if r.err != nil && r.ran {
-		r.ran = !x.takeBack(ctx)
+	if r.err != nil && (r.fate == answered || r.fate == unknown) {
+		r.fate = x.takeBack(ctx)
 	}
 	x.mu.Lock()
 	x.ended = true
 	gone := x.gone
 	x.mu.Unlock()
-	ran := r.ran // r is the caller's
+	fate := r.fate // r is the caller's
 	if gone && r.err == nil {
-		ran = !x.takeBack(ctx) // it has come after all, and nobody knows
+		fate = x.takeBack(ctx) // it has come after all, and nobody knows
 	}
-	if !ran {
-		x.lock.settle(x.hold.value)
+	if gone {
+		x.lock.settle(x.hold.value, fate)
 	}
 }
 
-// talk runs the script and waits for the replicas.
+// finish ends run, also after a panic or a Goexit in somebody's code: nobody waits
+// for ever.
+func (x *exchange) finish() {
+	x.mu.Lock()
+	x.ended = true
+	if x.result.err == errNoResult && x.phase != dialling {
+		x.result.sent, x.result.fate = x.sent, unknown
+	}
+	x.phase = over
+	x.mu.Unlock()
+	x.endPipe()
+	if x.done != nil {
+		close(x.done)
+	}
+}
+
+// endPipe lets abandon end.
+func (x *exchange) endPipe() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.piped != nil {
+		close(x.piped)
+		x.piped = nil
+	}
+}
+
+// talk runs the script, waits for the replicas, and announces what they have confirmed.
 func (x *exchange) talk() (any, error) {
 	r := &x.result
 	reply, err := x.round(x.script.sendHash, x.args)
 	if refusedWith(err, "NOSCRIPT") {
 		reply, err = x.round(x.script.send, x.args)
 	}
-	r.ran = err != errLeft && !refused(err)
-	r.late = r.ran && err != nil
+	switch {
+	case err == errLeft:
+		r.fate = notSent
+	case isAnswer(err):
+		r.fate = refused
+	case err != nil:
+		r.fate = unknown
+	default:
+		r.fate = answered
+	}
 	if err != nil || x.replicas == 0 || !wrote(reply) {
 		return reply, err
 	}
-	err = x.confirm()
-	if err != nil && x.lock != nil {
+	if err = x.confirm(); err == nil {
+		x.announce(reply)
+		return reply, nil
+	}
+	if x.lock != nil {
 		undo := x.undo()
-		if _, err := x.round(undo.script.send, undo.args); err == nil {
-			r.ran = false
+		if reply, err := x.round(undo.script.send, undo.args); err == nil && isReleaseReply(reply) {
+			r.fate = undone
 		}
 	}
 	return reply, err
+}
+
+// announce tells subscribers of an acquisition that replicas have confirmed. Without the
+// right to publish, or when the connection breaks, speed is lost and nothing else.
+func (x *exchange) announce(reply any) {
+	a, err := acquireReply(reply)
+	if x.lock == nil || err != nil {
+		return
+	}
+	x.mu.Lock()
+	x.announced = true
+	x.mu.Unlock()
+	n := x.lock.redisNames()
+	message := acquiredMessage(a, x.hold.belief.ttl, x.hold.value)
+	x.round(func(conn redis.Conn, _ []any) error { return conn.Send("PUBLISH", n.channel, message) }, nil)
 }
 
 // confirm waits for the replicas to have what the script wrote, see
@@ -279,14 +355,16 @@ func wrote(reply any) bool {
 	return reply != int64(replyNotMine)
 }
 
-// takeBack undoes, on a new connection, an acquisition whose own one broke. It
-// reports whether there was something to undo: if not, the acquisition may
-// come yet.
-func (x *exchange) takeBack(ctx context.Context) bool {
+// takeBack undoes, on a new connection, an acquisition whose own one broke. Unless there
+// was something to undo, the acquisition may still arrive.
+func (x *exchange) takeBack(ctx context.Context) fate {
 	ctx, cancel := clock.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
 	r := x.undo().do(ctx, x.pool)
-	return r.err == nil && r.reply == int64(1)
+	if r.err == nil && r.reply == int64(replyReleased) {
+		return undone
+	}
+	return unknown
 }
 
 // round sends one command and receives its reply.
@@ -301,7 +379,14 @@ func (x *exchange) round(send func(redis.Conn, []any) error, args []any) (any, e
 		return nil, err
 	}
 	x.enter(reading)
-	return x.conn.Receive()
+	return x.receive()
+}
+
+// receive receives one reply.
+func (x *exchange) receive() (any, error) {
+	reply, err := x.conn.Receive()
+	x.astray = x.astray || isAstray(err)
+	return reply, err
 }
 
 // enter notes what run does next. It returns false when the caller has left.
@@ -338,7 +423,27 @@ func connect(ctx context.Context, pool *redis.Pool) (conn redis.Conn, err error)
 			panic(r)
 		}
 	}()
-	return pool.GetContext(ctx)
+	conn, err = pool.GetContext(ctx)
+	if err == nil && isNil(conn) {
+		return nil, errNilConn
+	}
+	return conn, err
+}
+
+// isNil reports whether conn, which a redigo pool (v1.9.3) has returned, holds nothing because
+// Dial returned nil without an error: its every method panics.
+func isNil(conn redis.Conn) (is bool) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			is = true
+		default:
+			panic(r)
+		}
+	}()
+	conn.Err()
+	return false
 }
 
 var errPoolClosed = errors.New("the pool is closed")
@@ -350,6 +455,16 @@ var errPoolClosed = errors.New("the pool is closed")
 func interrupt(conn redis.Conn) {
 	if c, ok := conn.(redis.ConnWithContext); ok {
 		c.ReceiveContext(pastDeadline{context.Background()})
+	}
+}
+
+// drop has the pool of conn, which leads to a server that does not serve, dial anew next
+// time. A connection that cannot be interrupted is put into a state that redigo's pools
+// cannot reset: they close such a connection.
+func drop(conn redis.Conn) {
+	interrupt(conn)
+	if conn.Err() == nil {
+		conn.Send("MONITOR")
 	}
 }
 

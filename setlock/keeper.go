@@ -88,7 +88,7 @@ func (t *term) renew(pool *redis.Pool) bool {
 	err := r.err
 	if err == nil {
 		var n int64
-		if n, err = intReply(r.reply); err == nil && n == replyNotMine {
+		if n, err = notMineOr(r.reply, replyRenewed); err == nil && n == replyNotMine {
 			err = errTaken
 		}
 	}

@@ -8,12 +8,18 @@ import (
 	"example.com/setlock/internal/seam"
 )
 
+// The Leases of a [Lock].
 const (
-	// defaultLease is the Lease of a Lock that names none.
-	defaultLease = seam.DefaultLease
-	// minLease is the shortest Lease: below it, the pauses of a garbage
-	// collector or of a busy machine would end terms.
-	minLease = 100 * time.Millisecond
+	// DefaultLease is the Lease of a Lock that names none.
+	DefaultLease = seam.DefaultLease
+	// MinLease is the shortest Lease: below it, the pauses of a garbage
+	// collector or of a busy machine would lose locks.
+	MinLease = 100 * time.Millisecond
+	// MaxLease is the longest Lease.
+	MaxLease = 365 * 24 * time.Hour
+)
+
+const (
 	// fenceLinger is how much longer a fence key lives than its lock would.
 	fenceLinger = time.Hour
 	// joinFor is how long a call whose context has ended waits for its
@@ -22,9 +28,6 @@ const (
 	// undoFor bounds the time in which an acquisition that nobody waits for
 	// any more is undone.
 	undoFor = time.Second
-	// unsureFor is how late a request whose outcome is unknown may reach the
-	// server: for so much longer than its lease, an acquisition can be adopted.
-	unsureFor = time.Minute
 )
 
 // A lease is the time that a Lock lives without being renewed. Every other

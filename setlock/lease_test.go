@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // brings about at will; everything else is tested from outside.
 
 func TestLeaseAddsUp(t *testing.T) {
-	for _, l := range []lease{lease(minLease), lease(time.Second), lease(defaultLease), lease(time.Hour)} {
+	for _, l := range []lease{lease(MinLease), lease(time.Second), lease(DefaultLease), lease(time.Hour)} {
 		// A renewal that fails at once, or only when its time is up, is tried again
 		// while there is trust: after an outage of a third.
 		outage := time.Duration(l / 3)
@@ -68,6 +69,67 @@ func TestWindow(t *testing.T) {
 		got, counts := w.renewed(at(test.sent), at(test.now))
 		if counts != test.counts || got.left(at(test.now)) != test.left {
 			t.Errorf("%s: counts %v with %v left, want %v with %v", test.name, counts, got.left(at(test.now)), test.counts, test.left)
+		}
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var o orphans
+	for i := range maxOrphans {
+		o = o.add(orphan{value: fmt.Sprint(i), until: start.Add(time.Duration(maxOrphans-i) * time.Minute), running: i == 7})
+	}
+	has := func(value string) bool {
+		return slices.ContainsFunc(o, func(x orphan) bool { return x.value == value })
+	}
+	if got := len(o.values()); got != maxOrphans-1 {
+		t.Errorf("%d values, want all but the one whose call runs", got)
+	}
+	o = o.add(orphan{value: "long", until: start.Add(time.Hour)})
+	if len(o) != maxOrphans || has(fmt.Sprint(maxOrphans-1)) || !has("0") || !has("long") {
+		t.Errorf("%d orphans after one more, want %d, without the one that expires first", len(o), maxOrphans)
+	}
+	o = o.expire(start.Add(time.Duration(maxOrphans-3)*time.Minute + 1))
+	if len(o) != 4 || !has("7") { // 0, 1, 2 and the one whose call runs
+		t.Errorf("%d orphans are left, want 4", len(o))
+	}
+	o.returned("7")
+	if o = o.expire(start.Add(2 * time.Hour)); len(o) != 0 {
+		t.Errorf("%d orphans are left whose keys have expired", len(o))
+	}
+}
+
+// What a plain hold is believed, call by call.
+func TestBelief(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	const s = time.Second
+	held := acquired(start, 100*s)
+	unlocked := held
+	unlocked.unlocks++
+	for _, test := range []struct {
+		name            string
+		b               belief
+		now, left, ends time.Duration
+	}{
+		{"acquired", held, 0, 90 * s, 160 * s},
+		{"a while later", held, 30 * s, 60 * s, 160 * s},
+		{"a tenth before the key expires", held, 90 * s, 0, 160 * s},
+		{"while it is shortened", held.renewing(at(10*s), 10*s), 10 * s, 9 * s, 160 * s},
+		{"while it is renewed for longer", held.renewing(at(10*s), 200*s), 10 * s, 80 * s, 270 * s},
+		{"renewed", held.renewing(at(10*s), 200*s).set(at(11*s), at(10*s), 200*s), 11 * s, 179 * s, 270 * s},
+		{"while it is extended", held.extending(100 * s), 10 * s, 80 * s, 260 * s},
+		{"extended", held.extending(100*s).set(at(11*s), at(10*s), 190*s), 11 * s, 170 * s, 260 * s},
+		{"a Renew may arrive late", held.renewing(at(0), 10*s).renewedLate(at(s), 10*s).set(at(2*s), at(2*s), 200*s), 2 * s, 9 * s, 160 * s},
+		{"it cannot any more", held.renewing(at(0), 10*s).renewedLate(at(s), 10*s).set(at(62*s), at(62*s), 200*s), 62 * s, 180 * s, 160 * s},
+		{"the shorter of two counts", held.renewedLate(at(0), 10*s).renewedLate(at(s), 20*s).set(at(s), at(s), 200*s), s, 9 * s, 160 * s},
+		{"released, perhaps", unlocked, 0, 0, 160 * s},
+	} {
+		if got := test.b.left(at(test.now)); got != test.left {
+			t.Errorf("%s: believed for %v more, want %v", test.name, got, test.left)
+		}
+		if got := test.b.ends.Sub(start); got != test.ends {
+			t.Errorf("%s: the key may exist until %v, want %v", test.name, got, test.ends)
 		}
 	}
 }
@@ -149,15 +211,22 @@ func FuzzAnnouncement(f *testing.F) {
 }
 
 func FuzzAcquireReply(f *testing.F) {
-	f.Add(int64(1), int64(2), "x", 0)
-	f.Fuzz(func(t *testing.T, a, b int64, s string, shape int) {
-		replies := []any{nil, a, []byte(s), s, []any{}, []any{a}, []any{a, []byte(s)}, []any{[]byte(s), b}, []any{a, b, b}, redis.Error(s)}
-		if _, _, err := acquireReply(replies[uint(shape)%uint(len(replies))]); err == nil {
+	f.Add(int64(1), int64(2), int64(1), "x", 0)
+	f.Fuzz(func(t *testing.T, a, b, c int64, s string, shape int) {
+		replies := []any{nil, a, []byte(s), s, []any{}, []any{a}, []any{a, []byte(s)}, []any{[]byte(s), b}, []any{a, b, b, b}, []any{a, b, []byte(s)}, redis.Error(s)}
+		if _, err := acquireReply(replies[uint(shape)%uint(len(replies))]); err == nil {
 			t.Error("no error for a reply that the script does not give")
 		}
-		outcome, number, err := acquireReply([]any{a, b})
-		if valid := a >= replyAcquired && a <= replyOther; valid != (err == nil) || valid && (outcome != a || number != b) {
-			t.Errorf("{%d, %d} became %d, %d, %v", a, b, outcome, number, err)
+		got, err := acquireReply([]any{a, b})
+		if valid := a == replyMine || a == replyOther; valid != (err == nil) || valid && got != (acquisition{outcome: a, left: remainingTime(b)}) {
+			t.Errorf("{%d, %d} became %+v, %v", a, b, got, err)
+		}
+		got, err = acquireReply([]any{a, b, c})
+		if valid := a == replyAcquired; valid != (err == nil) || valid && got != (acquisition{outcome: a, fence: b, previous: c}) {
+			t.Errorf("{%d, %d, %d} became %+v, %v", a, b, c, got, err)
+		}
+		if n, err := notMineOr(a, replyReleased); (err == nil) != (a == 0 || a == 1) || err == nil && n != a {
+			t.Errorf("%d became %d, %v", a, n, err)
 		}
 		if _, err := intReply(s); err == nil {
 			t.Error("no error for a string")
@@ -200,7 +269,7 @@ func TestParseFence(t *testing.T) {
 func TestLossEndsTheContextOfATermThatIsLost(t *testing.T) {
 	term := newTerm(t.Context(), &Lock{Key: "k", Pool: new(redis.Pool)})
 	defer term.stop(nil)
-	term.lost = &lostError{"k", errTaken}
+	term.lost = &lostError{term.lock, errTaken}
 	term.lose(errReleased)
 	if cause := context.Cause(term.ctx); !errors.Is(cause, errTaken) {
 		t.Errorf("the context ended with %v, want why it was lost first", cause)

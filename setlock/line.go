@@ -231,7 +231,7 @@ func (n *line) wasHeard() bool {
 func (n *line) listen(conn redis.Conn) {
 	for {
 		reply, err := redis.ReceiveWithTimeout(conn, 0)
-		if err != nil && !refused(err) {
+		if err != nil && !isAnswer(err) {
 			return
 		}
 		n.hear(reply)

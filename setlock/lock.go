@@ -3,7 +3,7 @@ package setlock
 import (
 	"context"
 	"crypto/rand"
-	"slices"
+	"math"
 	"sync"
 	"time"
 
@@ -24,10 +24,16 @@ import (
 // changed after the first call; a Lock must not be copied after it.
 //
 // Errors other than [ErrAlreadyHeld] and [ErrNotHeld] name the operation and the
-// key and wrap their cause. A context that has ended makes every call return
-// [context.Cause] of it, in such an error, without waiting for Redis; only Unlock of a
-// Lock that is not held returns ErrNotHeld. Without a deadline in ctx, a call waits as
-// long as the Pool's connections do.
+// key and wrap their cause. When ctx has ended, a call sends nothing to Redis and
+// returns an error that wraps [context.Cause] of ctx. If that cause is the loss of another
+// lock, the error has its text, wraps [context.Canceled], and is not [ErrLost].
+// Unlock of a Lock that is not held returns ErrNotHeld even then. Without a deadline in
+// ctx, a call waits as long as the Pool's connections do.
+//
+// A Lock remembers up to 64 of its acquisitions whose outcome is unknown, each for
+// as long as its key can exist. Its next acquisition adopts them, its next Unlock
+// releases them. Beyond 64, the one whose key expires first is forgotten: it
+// blocks this Lock as any other holder does, until its key expires.
 type Lock struct {
 	// Key is the Redis key of the lock, a string that exists while somebody
 	// holds it. Required. The fencing tokens stand in a second key:
@@ -38,7 +44,15 @@ type Lock struct {
 	// Pool gives the connections. Required. Its Dial should have timeouts, or
 	// better be a DialContext. Connections that do not implement
 	// [redis.ConnWithContext], as redigo's own do, cannot be interrupted: a helper may be
-	// left in one until it answers.
+	// left in one until it answers. All connections must use the same database: one that was
+	// left in another by SELECT sees other locks, and two may hold this one.
+	//
+	// A panic in Dial or TestOnBorrow ends the process, as any panic that nobody
+	// recovers: calls whose ctx can end run on a helper goroutine. A Dial that
+	// returns neither a connection nor an error is an error of the call.
+	//
+	// A connection that answers READONLY, MOVED, MASTERDOWN, CLUSTERDOWN or LOADING is not
+	// given back to the Pool, so that a Dial which looks for the primary finds it.
 	Pool *redis.Pool
 
 	// Owner says, to people and to [Lock.Holder], who holds the lock. It does
@@ -46,22 +60,26 @@ type Lock struct {
 	Owner string
 
 	// Lease is what Do holds the key for between renewals: how long others wait
-	// when the holder dies. Default: 15 s; at least 100 ms.
+	// when the holder dies. Default: [DefaultLease]; [MinLease] to [MaxLease].
 	Lease time.Duration
 
 	// Replicas is how many replicas must confirm an acquisition or a renewal
 	// (https://redis.io/docs/latest/commands/wait/) before it counts. Default: 0,
-	// none. On an acquisition fewer are an error, and it is undone. A failover
-	// makes no second holder where Replicas is the number of replicas and the clocks
-	// of the servers agree to within a tenth of Lease; with fewer Replicas, one
+	// none. On an acquisition fewer are an error, and it is undone. A call waits for them
+	// for up to a twelfth of Lease, also when its ctx never ends. The read timeout of the
+	// Pool's connections should be longer than that: with a shorter one, the error of a
+	// shortfall is that of a timeout. An acquisition is announced when it is confirmed.
+	//
+	// A failover makes no second holder where Replicas is the number of replicas and the
+	// clocks of the servers agree to within a tenth of Lease; with fewer Replicas, one
 	// that had not confirmed may be promoted while others go on to confirm.
 	Replicas int
 
-	mu     sync.Mutex    // guards what follows; never held across I/O
-	turn   chan struct{} // one slot, full while somebody acquires or sets the time
-	names  *names        // nil before the first use
-	held   *hold         // nil: not held, as far as we know
-	unsure []attempt     // acquisitions that may stand, or come to, without our knowing
+	mu      sync.Mutex    // guards what follows; never held across I/O
+	turn    chan struct{} // one slot, full while a call acquires or sets the time
+	names   *names        // nil before the first use
+	held    *hold         // nil: not held, as far as is known
+	orphans orphans
 }
 
 // A hold is an acquisition that succeeded.
@@ -73,23 +91,8 @@ type hold struct {
 	acquired time.Time // before the request
 	term     *term     // the Do that it belongs to, or nil
 
-	// Guarded by Lock.mu: the key lives at least until sent + ttl.
-	sent     time.Time
-	ttl      time.Duration
-	late     time.Duration // what a Renew that may yet come would leave; 0: none will
-	lateTill time.Time     // when to forget that
-	unlocks  int           // calls of Unlock that have released it, or may yet
+	belief belief // guarded by Lock.mu
 }
-
-// An attempt is an acquisition whose outcome is unknown.
-type attempt struct {
-	value   string
-	until   time.Time // when to forget it
-	running bool      // its caller has yet to see how it ends
-}
-
-// maxUnsure bounds the attempts that are remembered.
-const maxUnsure = 8
 
 // Lock acquires the lock for d, rounded up to whole milliseconds, at least one.
 // It does not wait for a holder.
@@ -102,16 +105,17 @@ const maxUnsure = 8
 // expiry.
 //
 // After any other error the lock is not held: an acquisition whose reply never
-// came is undone, for up to two seconds after the call, or adopted by the next Lock
-// or Do of this Lock.
+// came is undone, for up to two seconds after the call, adopted by the next Lock
+// or Do of this Lock, or released by its next Unlock.
 func (l *Lock) Lock(ctx context.Context, d time.Duration) (time.Duration, error) {
 	_, remaining, err := l.acquire(ctx, "lock", d, nil)
 	return remaining, err
 }
 
 // Extend adds d, rounded up to whole milliseconds, at least one, to the remaining
-// time of the lock. Under a running Do that lasts until the next renewal. It
-// returns ErrNotHeld when this Lock does not hold the key. After any other
+// time of the lock. Under a running Do that lasts until the next renewal. A key whose
+// expiry was taken away gets d, or what this Lock still trusts if that is more; under a
+// running Do, at least Lease. Extend returns ErrNotHeld when this Lock does not hold the key. After any other
 // error the time may or may not have been extended.
 func (l *Lock) Extend(ctx context.Context, d time.Duration) error {
 	return l.setTime(ctx, "extend", extendScript, d)
@@ -139,54 +143,58 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	}
 	ended := ctx.Err() != nil
 	l.mu.Lock()
-	h, unsure := l.held, l.unsureValues(clock.FromContext(ctx).Now())
+	l.orphans = l.orphans.expire(clock.FromContext(ctx).Now())
+	h, values := l.held, l.orphans.values()
 	if h != nil && !ended {
-		h.unlocks++
+		h.belief.unlocks++
 	}
 	l.mu.Unlock()
-	if h == nil && len(unsure) == 0 {
+	if h == nil && len(values) == 0 {
 		return ErrNotHeld
 	}
 	if ended {
 		return l.fail(op, context.Cause(ctx))
 	}
-	values := unsure
 	if h != nil {
 		values = append(values, h.arg)
 		if h.term != nil {
 			h.term.lose(errReleased)
 		}
 	}
-	r := l.releasing(values...).do(ctx, l.Pool)
-	if r.err != nil {
+	r := l.releasing(true, values...).do(ctx, l.Pool)
+	released, err := int64(0), r.err
+	if err == nil {
+		released, err = notMineOr(r.reply, replyReleased)
+	}
+	if err != nil {
 		l.mu.Lock()
-		if h != nil && !r.ran {
-			h.unlocks--
+		if h != nil && !r.fate.ran() {
+			h.belief.unlocks--
 		}
 		l.mu.Unlock()
-		return l.fail(op, r.err)
+		return l.fail(op, err)
 	}
 	l.mu.Lock()
 	l.drop(h)
 	l.mu.Unlock()
-	if r.reply == int64(replyNotMine) {
+	if released == replyNotMine {
 		return ErrNotHeld
 	}
-	return nil // of the others, one that is on its way may yet come
+	return nil // the orphans stay: one that is on its way may yet arrive
 }
 
 // Fence returns the fencing token of this Lock's hold, or 0 when it is not held:
 // as judged at the call, without asking Redis. For a Do that is while the lock is
 // trusted, until its function has returned, also if the context of that has ended with
-// the caller's; otherwise until the time that Lock, Extend or Renew gave it has
-// passed, or Unlock may have released it. Tokens of one Key strictly increase from
+// the caller's; otherwise for 0.9 of the time that Lock, Extend or Renew gave it, because
+// clocks do not run alike, and until Unlock may have released it. Tokens of one Key strictly increase from
 // hold to hold.
 func (l *Lock) Fence() int64 {
 	l.mu.Lock()
 	h := l.held
 	var left time.Duration
-	if h != nil && h.unlocks == 0 {
-		left = h.ttl - clock.Elapsed(h.sent, h.clock.Now())
+	if h != nil {
+		left = h.belief.left(h.clock.Now())
 	}
 	l.mu.Unlock()
 	switch {
@@ -212,37 +220,46 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 	defer l.endTurn()
 
 	ttl := milliseconds(d)
-	now := clock.FromContext(ctx)
-	h := &hold{value: newValue(l.owner()), clock: now, term: t, ttl: remainingTime(ttl)}
+	c := clock.FromContext(ctx)
+	now := c.Now()
+	h := &hold{value: newValue(l.owner()), clock: c, term: t, belief: acquired(now, remainingTime(ttl))}
 	h.arg = h.value
 	n := l.redisNames()
-	x := acquireScript.with(n.key, n.fence, h.arg, ttl, lingerMillis, n.channel)
-	x.replicas, x.wait, x.lock, x.hold = l.Replicas, min(l.lease().wait(), h.ttl), l, h
+	channel := n.channel
+	if l.Replicas > 0 {
+		channel = "" // announced when they have confirmed
+	}
+	x := acquireScript.with(n.key, n.fence, h.arg, ttl, lingerMillis, channel)
+	x.replicas, x.wait, x.lock, x.hold = l.Replicas, min(l.lease().wait(), h.belief.ttl), l, h
+	x.announced = l.Replicas == 0
 	l.mu.Lock()
 	mine := any("")
 	if l.held != nil {
 		mine = l.held.arg
 	}
-	x.args = append(append(x.args, mine), l.unsureValues(now.Now())...)
-	l.unsure = append(l.unsure, attempt{value: h.value, until: now.Now().Add(h.ttl).Add(unsureFor), running: true})
+	l.orphans = l.orphans.expire(now)
+	x.args = append(append(x.args, mine), l.orphans.values()...)
+	l.orphans = l.orphans.add(orphan{value: h.value, until: h.belief.ends, running: true})
 	l.mu.Unlock()
+	defer l.returned(h.value) // also after a panic in the Pool's Dial
 
 	r := x.do(ctx, l.Pool)
-	outcome, number, err := int64(0), int64(0), r.err
+	var a acquisition
+	err := r.err
 	if err == nil {
-		outcome, number, err = acquireReply(r.reply)
+		a, err = acquireReply(r.reply)
 	}
 	if err != nil {
-		l.notSettled(h.value, r.ran)
+		l.settle(h.value, r.fate)
 		return nil, 0, l.fail(op, err)
 	}
-	l.settle(h.value)
 
 	l.mu.Lock()
+	l.orphans = l.orphans.remove(h.value)
 	old := l.held
-	switch outcome {
+	switch a.outcome {
 	case replyAcquired:
-		h.fence, h.acquired, h.sent = number, r.sent, r.sent
+		h.fence, h.acquired, h.belief.sent = a.fence, r.sent, r.sent
 		l.held = h
 	case replyMine:
 		old = nil
@@ -251,19 +268,19 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, t *term)
 	}
 	l.mu.Unlock()
 	if old != nil && old.term != nil {
-		if outcome == replyAcquired {
+		if a.outcome == replyAcquired {
 			old.term.lose(errReplaced)
 		} else {
 			old.term.lose(errTaken)
 		}
 	}
-	switch outcome {
+	switch a.outcome {
 	case replyAcquired:
 		return h, 0, nil
 	case replyMine:
-		return nil, remainingTime(number), ErrAlreadyHeld
+		return nil, a.left, ErrAlreadyHeld
 	}
-	return nil, remainingTime(number), ErrNotHeld
+	return nil, a.left, ErrNotHeld
 }
 
 // setTime runs extendScript or renewScript.
@@ -287,28 +304,30 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 	if h.term != nil && script == renewScript {
 		d = max(d, time.Duration(l.lease()))
 	}
-	sent, ttl := h.sent, h.ttl
-	if now := h.clock.Now(); script == renewScript && d < ttl-clock.Elapsed(sent, now) {
-		h.sent, h.ttl = now, d // believe the shorter time while both may stand
+	before := h.belief
+	if now := h.clock.Now(); script == renewScript {
+		h.belief = before.renewing(now, d)
+	} else {
+		h.belief = before.extending(d)
 	}
 	l.mu.Unlock()
 	r := l.settingTime(h, script, d).do(ctx, l.Pool)
 	if r.err != nil {
 		l.mu.Lock()
 		switch {
-		case !r.ran:
-			h.sent, h.ttl = sent, ttl
-		case r.late && script == renewScript:
-			now := h.clock.Now()
-			if h.late == 0 || d < h.late || now.After(h.lateTill) {
-				h.late = d
-			}
-			h.lateTill = now.Add(unsureFor)
+		case !r.fate.ran():
+			h.belief.sent, h.belief.ttl = before.sent, before.ttl
+		case r.fate == unknown && script == renewScript:
+			h.belief = h.belief.renewedLate(h.clock.Now(), d)
 		}
 		l.mu.Unlock()
 		return l.fail(op, r.err)
 	}
-	n, err := intReply(r.reply)
+	most := int64(replyRenewed)
+	if script == extendScript {
+		most = math.MaxInt64
+	}
+	n, err := notMineOr(r.reply, most)
 	if err != nil {
 		return l.fail(op, err)
 	}
@@ -320,10 +339,7 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 		d = remainingTime(n)
 	}
 	l.mu.Lock()
-	h.sent, h.ttl = r.sent, d
-	if h.late > 0 && !h.clock.Now().After(h.lateTill) {
-		h.ttl = min(d, h.late) // that one may come after this
-	}
+	h.belief = h.belief.set(h.clock.Now(), r.sent, d)
 	l.mu.Unlock()
 	return nil
 }
@@ -332,14 +348,34 @@ func (l *Lock) setTime(ctx context.Context, op string, script *script, d time.Du
 func (l *Lock) settingTime(h *hold, script *script, d time.Duration) *exchange {
 	n := l.redisNames()
 	x := script.with(n.key, n.fence, h.arg, milliseconds(d), lingerMillis, h.fence)
+	if script == extendScript {
+		x.args = append(x.args, l.leastTime(h))
+	}
 	x.replicas, x.wait = l.Replicas, l.lease().wait()
 	return x
 }
 
-// releasing is the release of whichever of values stands in the key.
-func (l *Lock) releasing(values ...any) *exchange {
+// leastTime is what a key that has lost its expiry is given at least, in milliseconds: nobody
+// shall acquire the lock while h is believed.
+func (l *Lock) leastTime(h *hold) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	least := h.belief.key(h.clock.Now())
+	if h.term != nil {
+		least = max(least, time.Duration(l.lease()))
+	}
+	return milliseconds(least)
+}
+
+// releasing is the release of the value in the key, if that is one of values. It is
+// announced unless nobody can have heard of the acquisition.
+func (l *Lock) releasing(announced bool, values ...any) *exchange {
 	n := l.redisNames()
-	x := releaseScript.with(n.key, n.channel)
+	channel := n.channel
+	if !announced {
+		channel = ""
+	}
+	x := releaseScript.with(n.key, channel)
 	x.args = append(x.args, values...)
 	return x
 }
@@ -383,44 +419,21 @@ func (l *Lock) takeTurn(ctx context.Context) error {
 
 func (l *Lock) endTurn() { <-l.turn }
 
-// unsureValues returns the values of acquisitions that may stand in Redis
-// without our knowing. l.mu is locked.
-func (l *Lock) unsureValues(now time.Time) []any {
-	l.unsure = slices.DeleteFunc(l.unsure, func(a attempt) bool { return !a.running && now.After(a.until) })
-	if len(l.unsure) > maxUnsure {
-		l.unsure = slices.Delete(l.unsure, 0, len(l.unsure)-maxUnsure)
-	}
-	var values []any
-	for _, a := range l.unsure {
-		if !a.running {
-			values = append(values, a.value)
-		}
-	}
-	return values
-}
-
-// settle forgets acquisitions that are known to have happened, or not to.
-func (l *Lock) settle(values ...string) {
+// settle notes the fate of an acquisition that has failed. One that was undone remains
+// an orphan where there are replicas: the one that is promoted may have missed the undo.
+func (l *Lock) settle(value string, f fate) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unsure = slices.DeleteFunc(l.unsure, func(a attempt) bool { return slices.Contains(values, a.value) })
+	if !f.ran() || f == undone && l.Replicas == 0 {
+		l.orphans = l.orphans.remove(value)
+	}
 }
 
-// notSettled keeps an acquisition that failed, if it ran, for the next one
-// to adopt.
-func (l *Lock) notSettled(value string, ran bool) {
+// returned notes that the call has returned whose acquisition stores value.
+func (l *Lock) returned(value string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, a := range l.unsure {
-		if a.value != value {
-			continue
-		}
-		if !ran {
-			l.unsure = slices.Delete(l.unsure, i, i+1)
-			return
-		}
-		l.unsure[i].running = false
-	}
+	l.orphans.returned(value)
 }
 
 // termLeft returns how much longer a running Do that stored value may be
@@ -457,7 +470,7 @@ func (l *Lock) owner() string {
 
 func (l *Lock) lease() lease {
 	if l.Lease == 0 {
-		return lease(defaultLease)
+		return lease(DefaultLease)
 	}
 	return lease(l.Lease)
 }

@@ -512,7 +512,7 @@ func TestOneFaultWhenNobodyCanDial(t *testing.T) {
 		redistest.Do(t, w.server.Dial, "PING")
 		w.server.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
 			if strings.HasPrefix(cmd, "EVAL") && glitch.CompareAndSwap(true, false) {
-				c.WriteError("LOADING a passing fault")
+				c.WriteError("BUSY a passing fault")
 				return true
 			}
 			return false

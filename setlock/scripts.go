@@ -62,6 +62,12 @@ const (
 	replyOther    = 3
 )
 
+// replyReleased is what release.lua returns when it has released the lock.
+const replyReleased = 1
+
+// replyRenewed is what renew.lua returns when it has set the time.
+const replyRenewed = 1
+
 // replyNotMine is what renew.lua, extend.lua and release.lua return when the
 // value of the lock key is not the caller's.
 const replyNotMine = 0
@@ -83,17 +89,53 @@ func intReply(reply any) (int64, error) {
 	return n, nil
 }
 
+// notMineOr reads the reply of a script that returns replyNotMine or an integer of
+// at least 1 and at most most.
+func notMineOr(reply any, most int64) (int64, error) {
+	n, err := intReply(reply)
+	if err == nil && (n < replyNotMine || n > most) {
+		return 0, fmt.Errorf("%w %d", errReply, n)
+	}
+	return n, err
+}
+
+// isReleaseReply reports whether reply is one of release.lua.
+func isReleaseReply(reply any) bool {
+	_, err := notMineOr(reply, replyReleased)
+	return err == nil
+}
+
+// An acquisition is what acquire.lua has done or found.
+type acquisition struct {
+	outcome  int64
+	fence    int64         // of replyAcquired
+	previous int64         // of replyAcquired: the fence before
+	left     time.Duration // of the others: the remaining time of who holds the lock
+}
+
 // acquireReply reads the reply of acquire.lua.
-func acquireReply(reply any) (outcome, number int64, err error) {
-	values, ok := reply.([]any)
-	if ok && len(values) == 2 {
-		outcome, ok1 := values[0].(int64)
-		number, ok2 := values[1].(int64)
-		if ok1 && ok2 && outcome >= replyAcquired && outcome <= replyOther {
-			return outcome, number, nil
+func acquireReply(reply any) (acquisition, error) {
+	values, _ := reply.([]any)
+	numbers := make([]int64, 0, 3)
+	for _, v := range values {
+		if n, ok := v.(int64); ok {
+			numbers = append(numbers, n)
 		}
 	}
-	return 0, 0, fmt.Errorf("%w %.100q", errReply, fmt.Sprint(reply))
+	if len(numbers) == len(values) {
+		switch {
+		case len(numbers) == 3 && numbers[0] == replyAcquired:
+			return acquisition{outcome: replyAcquired, fence: numbers[1], previous: numbers[2]}, nil
+		case len(numbers) == 2 && (numbers[0] == replyMine || numbers[0] == replyOther):
+			return acquisition{outcome: numbers[0], left: remainingTime(numbers[1])}, nil
+		}
+	}
+	return acquisition{}, fmt.Errorf("%w %.100q", errReply, fmt.Sprint(reply))
+}
+
+// acquiredMessage is what acquire.lua publishes of an acquisition, for one that is announced later.
+func acquiredMessage(a acquisition, d time.Duration, value string) string {
+	return fmt.Sprintf("acquired %d %d %d %s", a.fence, milliseconds(d), a.previous, value)
 }
 
 // remainingTime turns what PTTL says of an existing key into a duration that

@@ -42,11 +42,11 @@ type term struct {
 
 // A lostError says why a term was lost.
 type lostError struct {
-	key    string
+	lock   *Lock
 	reason error
 }
 
-func (e *lostError) Error() string { return fmt.Sprintf("%v: %q: %v", ErrLost, e.key, e.reason) }
+func (e *lostError) Error() string { return fmt.Sprintf("%v: %q: %v", ErrLost, e.lock.Key, e.reason) }
 
 func (e *lostError) Unwrap() []error { return []error{ErrLost, e.reason} }
 
@@ -126,7 +126,7 @@ func (t *term) loseIf(reason error, over bool) {
 		t.cancel(cause) // who was first may not have come to it, and our caller will release
 		return
 	}
-	lost := &lostError{t.lock.Key, reason}
+	lost := &lostError{t.lock, reason}
 	t.lost = lost
 	h := t.hold
 	t.mu.Unlock()
@@ -246,25 +246,30 @@ func (t *term) release() {
 	}
 	ctx := context.WithoutCancel(t.background)
 	ran := false // a try that failed may have released it
-	r := result{}
+	var reply int64
+	var err error
 	for _, pool := range []*redis.Pool{l.Pool, t.hub.spare} {
 		try, cancel := clock.WithTimeout(ctx, t.lease.release())
-		r = l.releasing(h.arg).do(try, pool)
+		r := l.releasing(true, h.arg).do(try, pool)
 		cancel()
-		if r.err == nil {
+		if err = r.err; err == nil {
+			reply, err = notMineOr(r.reply, replyReleased)
+		}
+		if err == nil {
 			break
 		}
-		ran = ran || r.ran
+		ran = ran || r.fate.ran()
 	}
 	l.mu.Lock()
-	ours = l.held == h && h.unlocks == 0
+	ours = l.held == h && h.belief.unlocks == 0
 	l.drop(h)
-	if r.err != nil {
-		// It may stand: the next acquisition adopts it.
-		l.unsure = append(l.unsure, attempt{value: h.value, until: t.clock.Now().Add(time.Duration(t.lease) + unsureFor)})
+	if err != nil {
+		// It may stand: the next acquisition adopts it. Its last renewal may yet arrive.
+		until := later(h.belief.ends, t.clock.Now().Add(time.Duration(t.lease)).Add(lateFor))
+		l.orphans = l.orphans.add(orphan{value: h.value, until: until})
 	}
 	l.mu.Unlock()
-	if r.err == nil && r.reply == int64(replyNotMine) && ours && !ran {
+	if err == nil && reply == replyNotMine && ours && !ran {
 		t.taken()
 	}
 }
