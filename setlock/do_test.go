@@ -457,7 +457,7 @@ func TestPausedVirtualMachine(t *testing.T) {
 					fake.Advance(lease / 30)
 					synctest.Wait()
 					fake.Advance(pausedAt - lease/30) // it listens from a twentieth of the lease on
-					time.Sleep(2 * lease)  // the machine is paused
+					time.Sleep(2 * lease)             // the machine is paused
 					mustLock(t, other, time.Hour)
 					synctest.Wait()
 					if pausedAt < lease/20 {
