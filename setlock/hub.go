@@ -109,8 +109,18 @@ func (s *subscription) take() (news []byte, look, up bool) {
 	return news, look, up
 }
 
-// doubt has the connection checked: an announcement should have come.
-func (s *subscription) doubt() { s.line.doubt() }
+// doubt notes that a look has found what no announcement has told. The connection is
+// checked. If it answers and tells nothing of the channel for linePatience either, it is
+// dialled anew, unless that was done less than pause ago.
+func (s *subscription) doubt(pause time.Duration) {
+	h, n := s.hub, s.line
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !s.up || s.look || s.news != nil {
+		return // something has come since, or could not
+	}
+	n.doubt(n.topics[s.channel], pause)
+}
 
 // close ends the subscription, and with the last one the connection.
 func (s *subscription) close() {
@@ -119,6 +129,7 @@ func (s *subscription) close() {
 	t := n.topics[s.channel]
 	t.subscribers = slices.DeleteFunc(t.subscribers, func(other *subscription) bool { return other == s })
 	if len(t.subscribers) == 0 {
+		t.untold = time.Time{}
 		delete(n.topics, s.channel)
 		n.change(s.channel)
 	}

@@ -69,6 +69,10 @@ func (l lease) glance() time.Duration { return time.Duration(l / 20) }
 // poll is the pause between two looks at the lock when nothing is pushed.
 func (l lease) poll() time.Duration { return jitter(time.Duration(l / 10)) }
 
+// mistrust is the shortest time between two connections for announcements that are
+// ended because they did not tell what they should have.
+func (l lease) mistrust() time.Duration { return time.Duration(10 * l) }
+
 // jitter returns a random duration from the upper half of d.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 

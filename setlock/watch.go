@@ -25,9 +25,15 @@ const expiryGrace = time.Millisecond
 // again, it looks before it trusts silence. When Redis cannot be asked, the last
 // Holder stands, and Watch tries again until it can: within a Lease of when it can.
 //
+// All watches on one Pool share one connection, dialled outside the limits of the Pool
+// and closed with the last watch. It is checked after two minutes of silence, and by
+// the first look that finds what was not announced. Without an answer within five
+// seconds it is dialled anew. If it answers and still tells nothing of that change, as a
+// server does that is not the primary any more, it is dialled anew too, at most once in
+// ten Leases.
+//
 // The channel is closed when ctx ends, or at once if the Lock has no Key or Pool
-// or a field out of range. All watches on one Pool share one connection, dialled
-// outside the limits of the Pool and closed with the last watch.
+// or a field out of range.
 func (l *Lock) Watch(ctx context.Context) <-chan Holder {
 	out := make(chan Holder)
 	if l.check("watch") != nil {
@@ -64,7 +70,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		seen, known = s, true
 	}
 	for {
-		look := false
+		look, due := false, false
 		select {
 		case <-ctx.Done():
 			return
@@ -91,7 +97,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				timer.Reset(left + expiryGrace)
 				continue
 			}
-			look = true
+			look, due = true, true
 		}
 		if look {
 			attempt, cancel := clock.WithTimeout(ctx, lease.attempt())
@@ -102,8 +108,8 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				continue
 			}
 			pause.Reset()
-			if known && up && s.fence != seen.fence {
-				announced.doubt() // nobody told us
+			if known && up && due && s.fence != seen.fence && parseFence(s.fence) != 0 {
+				announced.doubt(lease.mistrust()) // nobody told us
 			}
 			see(s)
 		}
