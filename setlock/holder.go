@@ -11,7 +11,7 @@ import (
 // A Holder is who holds a lock. The zero Holder is nobody.
 type Holder struct {
 	// Owner is the Owner of the holding Lock. If a foreign program has set the
-	// key, it is the value that it has set.
+	// key, it is the value that it has set, which may be empty.
 	Owner string
 
 	// Fence is the fencing token of the hold; 0 if a foreign program holds the
@@ -90,13 +90,20 @@ func newSighting(value, fence string, remaining time.Duration, now time.Time) si
 	return s
 }
 
+// same reports whether s and other tell of the same hold, or both of nobody.
+func (s sighting) same(other sighting) bool {
+	return s.value == other.value && s.holder.Fence == other.holder.Fence && s.holder.Nobody() == other.holder.Nobody()
+}
+
 // follows returns the sighting after an announcement that came at now; false
 // if it does not continue s.
 func (s sighting) follows(a announcement, now time.Time) (sighting, bool) {
 	switch {
+	case a.acquired && a.value == s.value && a.fence == s.holder.Fence:
+		return s, true // a look was quicker
 	case a.acquired && a.previous == s.fence && s.fence != "":
 		return newSighting(a.value, fmt.Sprint(a.fence), a.lease, now), true
-	case !a.acquired && a.value == s.value && !s.holder.Nobody():
+	case !a.acquired && a.value == s.value && s.holder.Fence != 0:
 		return sighting{fence: s.fence}, true
 	}
 	return s, false

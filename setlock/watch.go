@@ -2,28 +2,26 @@ package setlock
 
 import (
 	"context"
-	"time"
 
 	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/seam"
 )
 
-// expiryGrace is how long after its expiry a key is looked at: Redis counts
-// whole milliseconds.
-const expiryGrace = time.Millisecond
-
 // Watch reports who holds the lock: the present Holder first, the zero Holder for
-// nobody, and then every change. A hold that is renewed is no change. The newest
-// wins: a reader that is slow misses what has passed, and never receives what is
-// not the latest that is known.
+// nobody, and then every change. A hold that is renewed is no change. The zero Holder
+// twice in a row means that somebody held the lock in between. The newest wins: a
+// reader that is slow misses what has passed, and never receives what is not the
+// latest that is known.
 //
 // Acquisitions and releases are announced by Redis as they happen. A holder that
-// dies is noticed when its remaining time has run out, within milliseconds, and what
-// nobody announces, such as a key that is deleted by hand, within a Lease. While
-// announcements do not arrive, because the user has no right to subscribe or the
-// connection is down, Watch polls ten to twenty times per Lease; when they do
-// again, it looks before it trusts silence. When Redis cannot be asked, the last
-// Holder stands, and Watch tries again until it can: within a Lease of when it can.
+// dies is noticed when its remaining time has run out, within milliseconds. What
+// nobody announces is noticed within a Lease: a key that is deleted by hand, or the end
+// of a hold that Renew has shortened. While announcements do not arrive, Watch polls ten
+// to twenty times per Lease. This is so when the user has no right to subscribe, when the
+// connection is down, and when the connections of the Pool do not implement
+// [redis.ConnWithTimeout], as some wrappers do not. When announcements arrive again,
+// Watch looks before it trusts silence. When Redis cannot be asked, the last Holder
+// stands, and Watch tries again until it can: within a Lease of when it can.
 //
 // All watches on one Pool share one connection, dialled outside the limits of the Pool
 // and closed with the last watch. It is checked after two minutes of silence, and by
@@ -49,85 +47,72 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 	now := clock.FromContext(ctx)
 	hub := openHub(l.Pool)
 	defer closeHub(l.Pool)
-	announced := hub.subscribe(ctx, l.Pool, l.redisNames().topic)
-	defer announced.close()
+	announcements := hub.subscribe(ctx, l.Pool, l.redisNames().topic)
+	defer announcements.close()
 
 	var (
 		lease   = l.lease()
-		seen    sighting
-		known   bool          // seen is set
-		pending chan<- Holder // out while seen is to be delivered
-		up      bool          // announcements arrive
+		v       = view{lease: lease}
+		pending chan<- Holder // out while v.seen is to be delivered
 		pause   = newBackOff(lease.renewEvery())
 		timer   = now.NewTimer(0)
 	)
 	defer timer.Stop()
-	seam.Pushed(ctx, up)
-	see := func(s sighting) {
-		if !known || s.value != seen.value || s.holder.Fence != seen.holder.Fence {
-			pending = out
-		}
-		seen, known = s, true
-	}
+	seam.Pushed(ctx, v.up)
 	for {
-		look, due := false, false
+		look := noReason
 		select {
 		case <-ctx.Done():
 			return
-		case pending <- seen.holder:
+		case pending <- v.seen.holder:
 			pending = nil
 			continue
-		case <-announced.signal:
-			var news []byte
-			was := up
-			news, look, up = announced.take()
-			if up != was {
+		case <-announcements.signal:
+			news, mayMiss, up := announcements.take()
+			if up != v.up {
+				v.pushed(up, now.Now())
 				seam.Pushed(ctx, up)
 			}
-			if a, ok := parseAnnouncement(string(news)); ok && known && !look {
-				s, follows := seen.follows(a, now.Now())
-				see(s)
-				look = !follows
-			} else {
-				look = look || len(news) > 0
+			a, ok := parseAnnouncement(string(news))
+			switch {
+			case mayMiss:
+				look = missed
+			case ok:
+				report, follows := v.told(a, now.Now())
+				if report {
+					pending = out
+				}
+				if !follows {
+					look = announced
+				}
+			case len(news) > 0:
+				look = scheduled // it says nothing
 			}
 		case <-timer.C():
+			look = scheduled
 			// A Do of this very Lock renews: it sees a loss, and what comes after is announced.
-			if left := l.termLeft(seen.value); up && left > 0 {
-				timer.Reset(left + expiryGrace)
-				continue
+			if left := l.termLeft(v.seen.value); v.up && left > 0 {
+				v.renewed(left, now.Now())
+				look = noReason
 			}
-			look, due = true, true
 		}
-		if look {
+		if look != noReason {
 			attempt, cancel := clock.WithTimeout(ctx, lease.attempt())
 			s, err := l.look(attempt)
 			cancel()
 			if err != nil {
-				timer.Reset(pause.NextBackOff())
-				continue
+				v.failed(now.Now(), pause.NextBackOff())
+			} else {
+				pause.Reset()
+				report, untold := v.looked(s, look, now.Now())
+				if report {
+					pending = out
+				}
+				if untold {
+					announcements.doubt(lease.mistrust())
+				}
 			}
-			pause.Reset()
-			if known && up && due && s.fence != seen.fence && parseFence(s.fence) != 0 {
-				announced.doubt(lease.mistrust()) // nobody told us
-			}
-			see(s)
 		}
-		timer.Reset(l.lookAgain(seen, up, now.Now()))
+		timer.Reset(v.due().Sub(now.Now()))
 	}
-}
-
-// lookAgain returns when to look at the lock without being told to: when the
-// holder's time has run out; once a lease for what nobody announces, such as a key
-// that is deleted by hand; more often if nothing is announced.
-func (l *Lock) lookAgain(s sighting, up bool, now time.Time) time.Duration {
-	lease := l.lease()
-	pause := time.Duration(lease) + expiryGrace // what a Do has left at most
-	if !up {
-		pause = lease.poll()
-	}
-	if s.holder.Nobody() || s.holder.Remaining < 0 {
-		return pause
-	}
-	return min(pause, s.until.Add(expiryGrace).Sub(now))
 }
