@@ -109,6 +109,13 @@ func (s *subscription) take() (news []byte, look, up bool) {
 	return news, look, up
 }
 
+// check has the connection asked for an answer, without which it is dialled anew.
+func (s *subscription) check() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.line.check()
+}
+
 // doubt notes that a look has found what no announcement has told. The connection is
 // checked. If it answers and tells nothing of the channel for linePatience either, it is
 // dialled anew, unless that was done less than pause ago.

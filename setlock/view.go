@@ -9,10 +9,16 @@ const expiryGrace = time.Millisecond
 // A view is what a watch knows of its lock: who is reported to hold it, and when the
 // next look is due. It decides, and leaves what is to be done to the watch.
 type view struct {
-	lease lease
+	lease    lease
+	replicas bool // an acquisition may be undone because replicas have not confirmed it
 
 	known bool     // seen is set
 	seen  sighting // what is reported
+
+	// With replicas: whom a look has found and nothing has confirmed yet.
+	waiting sighting
+	since   time.Time // when a look first found waiting; zero: there is none
+	untold  bool      // it should have been announced by then
 
 	up       bool          // announcements arrive
 	answered time.Time     // when Redis last answered a look; zero: it never has
@@ -31,28 +37,73 @@ const (
 	missed           // announcements may have been missed
 )
 
+// A suspicion is what a look gives reason to think of the connection for announcements.
+type suspicion int
+
+const (
+	unsuspected suspicion = iota
+	perhapsDead           // it has yet to tell what was found
+	perhapsMute           // it should have told what was found, even if it answers
+)
+
 // told notes an announcement that came at now. It reports whether that changes what is
 // to be reported, and whether it continues what is known: if not, a look must tell.
 func (v *view) told(a announcement, now time.Time) (report, follows bool) {
-	if !v.known {
+	s, waits := v.seen, !v.since.IsZero()
+	switch {
+	case waits && a.acquired:
+		// It names the one that waits, or the one that acquired after that was undone.
+		s, follows = v.waiting.follows(a, now)
+	case v.known:
+		s, follows = v.seen.follows(a, now)
+	}
+	if !follows {
 		return false, false
 	}
-	s, follows := v.seen.follows(a, now)
-	report = !s.same(v.seen)
-	v.seen = s
-	return report, follows
+	if a.acquired {
+		v.since = time.Time{}
+	}
+	report = !v.known || !s.same(v.seen)
+	v.seen, v.known = s, true
+	return report, true
 }
 
-// looked notes what a look found that was answered at now. It reports whether that
-// changes what is to be reported, and whether announcements should have told of it and
-// did not. The fence tells of acquisitions that came and went unseen.
-func (v *view) looked(s sighting, why reason, now time.Time) (report, untold bool) {
+// looked notes what a look found that was sent at sent and answered at now. It reports
+// whether that changes what is to be reported, and what to think of the connection that
+// has not told of it.
+//
+// The fence tells of acquisitions that came and went unseen. With replicas they may have
+// been undone for want of confirmation, which is not announced. Then only an
+// announcement proves that somebody held the lock.
+func (v *view) looked(s sighting, why reason, sent, now time.Time) (report bool, about suspicion) {
 	v.answered, v.retry, v.poll = now, time.Time{}, v.lease.poll()
 	moved := v.known && s.fence != v.seen.fence && parseFence(s.fence) != 0
+	untold := moved && v.up && why == scheduled
 	again := moved && s.holder.Nobody() && v.seen.holder.Nobody()
+	if v.replicas {
+		again = again && why == announced
+		switch {
+		case s.holder.Fence == 0 || v.known && s.same(v.seen):
+			untold = false
+		case v.since.IsZero() || !s.same(v.waiting):
+			v.waiting, v.since, v.untold = s, now, untold
+			if untold {
+				about = perhapsDead
+			}
+			return false, about
+		case sent.Sub(v.since) < v.lease.attempt():
+			v.waiting = s
+			return false, unsuspected
+		default:
+			untold = v.untold
+		}
+	}
 	report = !v.known || !s.same(v.seen) || again
-	v.seen, v.known = s, true
-	return report, moved && v.up && why == scheduled
+	v.seen, v.known, v.since = s, true, time.Time{}
+	if untold {
+		about = perhapsMute
+	}
+	return report, about
 }
 
 // failed notes that a look failed at now, and is to be tried again after pause.
@@ -66,6 +117,9 @@ func (v *view) pushed(up bool, now time.Time) {
 	v.up = up
 }
 
+// excused notes that announcements may have been missed.
+func (v *view) excused() { v.untold = false }
+
 // renewed notes that the holder is a Do of this very Lock that is trusted for left from
 // now on: Redis has answered its last renewal, which is as good as a look.
 func (v *view) renewed(left time.Duration, now time.Time) {
@@ -76,8 +130,9 @@ func (v *view) renewed(left time.Duration, now time.Time) {
 
 // due returns when to look at the lock without being told to: at most a lease after the
 // last look that was answered, for what nobody announces, such as a key that is deleted
-// by hand, and much sooner while announcements do not arrive; and when the holder's time
-// has run out. Nothing that is heard, and no connection that breaks, puts it off.
+// by hand, and much sooner while announcements do not arrive; when the holder's time has
+// run out; and when who waits for its replicas must have been undone if they have not
+// confirmed it. Nothing that is heard, and no connection that breaks, puts it off.
 func (v *view) due() time.Time {
 	switch {
 	case !v.retry.IsZero():
@@ -89,8 +144,13 @@ func (v *view) due() time.Time {
 	if !v.up {
 		due = earliest(due, latest(v.answered, v.down).Add(v.poll))
 	}
-	if v.seen.holder.Remaining > 0 {
-		due = earliest(due, v.seen.until.Add(expiryGrace))
+	holder := v.seen
+	if !v.since.IsZero() {
+		holder = v.waiting
+		due = earliest(due, v.since.Add(v.lease.attempt()))
+	}
+	if holder.holder.Remaining > 0 {
+		due = earliest(due, holder.until.Add(expiryGrace))
 	}
 	return due
 }

@@ -30,6 +30,9 @@ func TestNextLook(t *testing.T) {
 		{"broken after the look", view{answered: at(0), down: at(3 * time.Second), poll: time.Second}, 4 * time.Second},
 		{"broken when a look is due", view{answered: at(0), down: at(12 * time.Second), poll: time.Second}, 12*time.Second + expiryGrace},
 		{"failed", view{answered: at(0), up: true, retry: at(20 * time.Second), seen: held(time.Second)}, 20 * time.Second},
+		{"waiting for replicas", view{up: true, answered: at(time.Second), waiting: held(time.Hour), since: at(0)}, 2 * time.Second},
+		{"waiting, and about to expire", view{up: true, answered: at(0), waiting: held(time.Second), since: at(0)}, time.Second + expiryGrace},
+		{"waiting, behind one that has expired", view{up: true, answered: at(0), seen: held(-time.Hour), waiting: held(time.Hour), since: at(0)}, 2 * time.Second},
 	} {
 		test.view.lease = l
 		if got := test.view.due().Sub(start); got != test.want {
@@ -46,7 +49,7 @@ func TestNothingPutsALookOff(t *testing.T) {
 	const l = lease(10 * time.Second)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	v := view{lease: l}
-	v.looked(newSighting("a", "1", time.Hour, now), missed, now)
+	v.looked(newSighting("a", "1", time.Hour, now), missed, now, now)
 	v.pushed(true, now)
 	for i, event := range []func(){
 		func() {

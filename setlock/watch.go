@@ -30,6 +30,11 @@ import (
 // server does that is not the primary any more, it is dialled anew too, at most once in
 // ten Leases.
 //
+// With Replicas, Watch does not report an acquisition that may still be undone because
+// the replicas have not confirmed it. Such a Holder is reported when it is announced, or
+// when it still holds the lock a sixth of Lease after Watch has found it; until then
+// the Holder before it stands.
+//
 // The channel is closed when ctx ends, or at once if the Lock has no Key or Pool
 // or a field out of range.
 func (l *Lock) Watch(ctx context.Context) <-chan Holder {
@@ -52,7 +57,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 
 	var (
 		lease   = l.lease()
-		v       = view{lease: lease}
+		v       = view{lease: lease, replicas: l.Replicas > 0}
 		pending chan<- Holder // out while v.seen is to be delivered
 		pause   = newBackOff(lease.renewEvery())
 		timer   = now.NewTimer(0)
@@ -73,6 +78,9 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				v.pushed(up, now.Now())
 				seam.Pushed(ctx, up)
 			}
+			if mayMiss || !up {
+				v.excused()
+			}
 			a, ok := parseAnnouncement(string(news))
 			switch {
 			case mayMiss:
@@ -91,24 +99,28 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		case <-timer.C():
 			look = scheduled
 			// A Do of this very Lock renews: it sees a loss, and what comes after is announced.
-			if left := l.termLeft(v.seen.value); v.up && left > 0 {
+			if left := l.termLeft(v.seen.value); v.up && left > 0 && v.since.IsZero() {
 				v.renewed(left, now.Now())
 				look = noReason
 			}
 		}
 		if look != noReason {
 			attempt, cancel := clock.WithTimeout(ctx, lease.attempt())
+			sent := now.Now()
 			s, err := l.look(attempt)
 			cancel()
 			if err != nil {
 				v.failed(now.Now(), pause.NextBackOff())
 			} else {
 				pause.Reset()
-				report, untold := v.looked(s, look, now.Now())
+				report, about := v.looked(s, look, sent, now.Now())
 				if report {
 					pending = out
 				}
-				if untold {
+				switch about {
+				case perhapsDead:
+					announcements.check()
+				case perhapsMute:
 					announcements.doubt(lease.mistrust())
 				}
 			}
