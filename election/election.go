@@ -46,9 +46,11 @@ type Election struct {
 	// nil: the leadership is held until the context of Run ends.
 	OnElected func(ctx context.Context) error
 
-	// BackOff makes the pace of a Run after errors, after a term, and when
-	// another was quicker than what was seen of it. It is reset by
-	// success. When it says [backoff.Stop], Run returns the last error.
+	// BackOff makes the pace of a Run: after errors, after a term, and when an attempt
+	// finds the lock held while nobody is seen to lead. A leader that is seen resets it,
+	// and so does a term, unless OnElected returned an error within a Lease. When it says
+	// [backoff.Stop], Run returns the last error. Run resets it before the first use, so
+	// BackOff may return the same object each time, but not to two Elections at once.
 	//
 	// nil: exponential with jitter from 100 ms to 5 s, without limit.
 	BackOff func() backoff.BackOff
@@ -94,6 +96,7 @@ func (e *Election) Run(ctx context.Context) error {
 		return errBackOff
 	}
 	defer r.unwatch()
+	r.pace.Reset() // it may be that of an earlier Run
 	return r.campaign(seam.WithObserver(ctx, observer{e}))
 }
 
