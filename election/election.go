@@ -39,8 +39,9 @@ type Election struct {
 	// twice at a time. Its context carries the fencing token, see
 	// [setlock.FenceFromContext], and ends when the leadership does; it must
 	// return then. When it returns, whether nil or an error, the leadership is given up,
-	// another may go first, and this candidate campaigns again after one
-	// step of BackOff; an error made by [backoff.Permanent] ends Run instead. A
+	// another may go first, and this candidate campaigns again when [Election.Resign]
+	// says, but never before one step of BackOff; an error made by [backoff.Permanent]
+	// ends Run instead. A
 	// panic releases the lock and goes on.
 	//
 	// nil: the leadership is held until the context of Run ends.
@@ -95,14 +96,20 @@ func (e *Election) Run(ctx context.Context) error {
 	if r.pace = e.backOff(); r.pace == nil {
 		return errBackOff
 	}
-	defer r.unwatch()
 	r.pace.Reset() // it may be that of an earlier Run
+	defer r.unwatch()
 	return r.campaign(seam.WithObserver(ctx, observer{e}))
 }
 
 // Resign ends the term that OnElected is in, if there is one: its context ends with the
-// cause ErrResigned. Resign does not wait. The candidate stays one, and lets another
-// go first: for one step of BackOff, which is enough where announcements arrive.
+// cause ErrResigned. Resign does not wait.
+//
+// The candidate stays a candidate. However soon after the election it resigns, the next leader
+// is another candidate if one that reaches Redis waits. Where announcements arrive, the
+// hand-over takes a few round trips. Without a new leader, the resigned candidate
+// campaigns again after one step of BackOff. While announcements do not reach it, it
+// waits for a tenth to a fifth of the Lease if that is longer, because the others look at the lock
+// ten to twenty times per Lease. Where announcements can be received but nobody may publish them, it may be the next.
 func (e *Election) Resign() {
 	e.mu.Lock()
 	t := e.term
@@ -132,8 +139,9 @@ func (e *Election) Leader() setlock.Holder {
 // Check returns an error when OnElected still runs tolerance after its context has ended:
 // the process should be killed then, for another may lead. It also returns one, with
 // the last error, when Redis has not answered as it should, or has refused every
-// attempt to be elected, for tolerance, counted from the first that failed; a follower
-// asks about once a Lease. It is nil while no Run runs.
+// attempt to be elected, for tolerance, counted from the first that failed. An attempt that
+// finds the lock held counts as accepted when a leader is seen. A follower
+// asks about once a Lease. Check returns nil while no Run runs.
 func (e *Election) Check(tolerance time.Duration) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -164,7 +172,7 @@ func (e *Election) begin(c clock.Clock) error {
 		return errRunning
 	}
 	e.running, e.returned = true, false
-	e.clock, e.exchange, e.attempt, e.warned = c, trouble{}, trouble{}, ""
+	e.clock, e.exchange, e.attempt, e.warned, e.pushed = c, trouble{}, trouble{}, "", false
 	return nil
 }
 

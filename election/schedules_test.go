@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,6 +174,112 @@ func TestResignWithoutPush(t *testing.T) {
 			t.Errorf("told %+v, want that b leads", c)
 		}
 	})
+}
+
+// The data is lost and the clock set back, so the next leader's fence is lower than that of
+// our last term: it is shown all the same.
+func TestLeaderWithALowerFenceIsSeen(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.candidate("a", nil)
+		changes := a.Changes()
+		next(t, changes, 0)
+		start(t, a)
+		own := next(t, changes, 0)
+		w.server.FlushAll()
+		w.server.SetTime(time.Now().Add(-time.Hour))
+		start(t, w.candidate("b", nil))
+		if c := next(t, changes, lease); c.Leading || !errors.Is(c.Err, setlock.ErrLost) {
+			t.Errorf("told %+v, want the loss", c)
+		}
+		if c := next(t, changes, lease); c.Leader != "b" || c.Fence == 0 || c.Fence >= own.Fence {
+			t.Errorf("told %+v, want that b leads with less than %d", c, own.Fence)
+		}
+		if got := a.Leader(); got.Owner != "b" {
+			t.Errorf("Leader = %+v, want b", got)
+		}
+		time.Sleep(lease)
+		if len(changes) > 0 {
+			t.Errorf("told %+v besides", <-changes)
+		}
+	})
+}
+
+// A watch that is late tells of another's term when our own, which came after it, is over. It is no
+// news of a new leader.
+func TestEarlierTermIsNotSeenAfterOurs(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		terms := make(chan time.Time, 1)
+		var a *election.Election
+		a = candidate(t, func(ctx context.Context) (net.Conn, error) {
+			conn, err := w.network.Dial(ctx) // takes what the server sends at once
+			return &lateNews{Conn: conn, by: 20 * time.Millisecond}, err
+		}, "a", func(context.Context) error {
+			terms <- time.Now()
+			a.Resign()
+			return nil
+		})
+		other := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, w.server.Dial), Owner: "other"}
+		lock := func() {
+			t.Helper()
+			if _, err := other.Lock(t.Context(), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		unlock := func() {
+			t.Helper()
+			if err := other.Unlock(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lock()
+		start(t, a)
+		time.Sleep(time.Second)
+		changes := a.Changes()
+		next(t, changes, 0)
+		unlock()
+		time.Sleep(time.Millisecond)
+		lock()
+		time.Sleep(time.Millisecond)
+		unlock()
+
+		first := <-terms
+		if second := <-terms; second.Sub(first) < 50*time.Millisecond {
+			t.Errorf("elected again %v after its term, want a step of the pace", second.Sub(first))
+		}
+		led := false
+		for len(changes) > 0 {
+			c := <-changes
+			led = led || c.Leading
+			if led && c.Leader == "other" {
+				t.Errorf("told %+v after its own term", c)
+			}
+		}
+		if !led {
+			t.Error("not told of its own term")
+		}
+	})
+}
+
+// lateNews is a connection on which announcements come late.
+type lateNews struct {
+	net.Conn
+	by    time.Duration
+	hears atomic.Bool
+}
+
+func (c *lateNews) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("SUBSCRIBE")) {
+		c.hears.Store(true)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *lateNews) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.hears.Load() {
+		time.Sleep(c.by)
+	}
+	return n, err
 }
 
 func TestChannelsOfARunThatCannotBegin(t *testing.T) {

@@ -58,11 +58,18 @@ func (o observer) Lost(fence int64, err error) {
 	}
 }
 
-// Pushed implements seam.Observer.
+// Pushed is told whether announcements reach the watch.
 func (o observer) Pushed(up bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.pushed = up
+}
+
+// hears reports whether announcements reach the watch.
+func (e *Election) hears() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pushed
 }
 
 // leads reports whether the term is one in which this candidate leads, now. It is
