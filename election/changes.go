@@ -27,7 +27,8 @@ const changesBuffer = 16
 // Changes returns a channel of its own for each call. It receives the present state
 // first, the zero Change if nothing is known yet, and then every change in order. A
 // reader that is more than 16 behind misses the oldest of them, never the
-// newest. Nobody waits for a reader: a channel may be abandoned.
+// newest. Nobody waits for a reader: a channel may be abandoned. But it is kept, with its last 16
+// changes, until Run returns: call Changes once for each consumer, not for each request.
 //
 // The channel is closed when Run returns; after that, and until another Run,
 // Changes returns one that has the last state and is closed.
@@ -118,8 +119,8 @@ func (e *Election) failed(err error) {
 	e.warn(err)
 }
 
-// answered notes that an attempt to be elected has not failed: this candidate or
-// another leads.
+// answered notes that attempts to be elected need not fail: this candidate leads, or
+// another that the watch shows.
 func (e *Election) answered() {
 	e.mu.Lock()
 	e.attempt, e.trying = trouble{}, false

@@ -259,3 +259,82 @@ func (j *judge) failOver(t *testing.T, lease time.Duration, kill func()) {
 	j.alone(t)
 	j.fences(t)
 }
+
+// While the slot of its key is being moved, an election has no leader; afterwards it has one.
+func TestClusterMovesTheSlot(t *testing.T) {
+	t.Parallel()
+	const lease, key = 2 * time.Second, "k"
+	cluster := redistest.NewCluster(t)
+	var nodes []string
+	for _, s := range cluster {
+		nodes = append(nodes, s.Addr)
+	}
+	// do runs a command on a node.
+	do := func(addr, command string, args ...any) any {
+		t.Helper()
+		conn, err := redis.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		reply, err := conn.Do(command, args...)
+		if err != nil {
+			t.Fatalf("%s %v: %v", command, args, err)
+		}
+		return reply
+	}
+	id := func(addr string) string { return string(do(addr, "CLUSTER", "MYID").([]byte)) }
+	primaries := func() (all []string) {
+		for _, addr := range nodes {
+			if role, _ := redis.Values(do(addr, "ROLE"), nil); len(role) > 0 && string(role[0].([]byte)) == "master" {
+				all = append(all, addr)
+			}
+		}
+		return all
+	}
+	serves := func(addr string) bool {
+		conn, err := redis.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_, err = conn.Do("SET", "{"+key+"}", "x")
+		return err == nil
+	}
+	var from, to string
+	eventually(t, 30*time.Second, "the cluster", func() bool {
+		for _, addr := range primaries() {
+			if serves(addr) {
+				from = addr
+			} else {
+				to = addr
+			}
+		}
+		return from != "" && to != ""
+	})
+
+	pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		return dialNode(ctx, nodes, key)
+	}}
+	defer pool.Close()
+	e := &election.Election{Lock: &setlock.Lock{Key: key, Pool: pool, Lease: lease}}
+	stop := start(t, e)
+	defer stop()
+	eventually(t, 20*time.Second, "a leader", e.IsLeader)
+
+	slot := do(from, "CLUSTER", "KEYSLOT", key)
+	do(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", id(from))
+	do(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", id(to))
+	host, port, _ := strings.Cut(to, ":")
+	do(from, "MIGRATE", host, port, "", 0, 5000, "KEYS", key, "{"+key+"}:fence", "{"+key+"}")
+	eventually(t, 20*time.Second, "the end of the term", func() bool { return !e.IsLeader() })
+	time.Sleep(2 * lease) // the lock expires, wherever it is
+	err := e.Check(lease)
+	if err == nil || !strings.Contains(err.Error(), "ASK ") && !strings.Contains(err.Error(), "TRYAGAIN ") || e.IsLeader() {
+		t.Errorf("Check = %v, IsLeader %v while the slot is being moved, want ASK or TRYAGAIN", err, e.IsLeader())
+	}
+	for _, addr := range []string{to, from} {
+		do(addr, "CLUSTER", "SETSLOT", slot, "NODE", id(to))
+	}
+	eventually(t, 20*time.Second, "a leader when the slot was moved", e.IsLeader)
+}

@@ -26,6 +26,10 @@
 //
 // # What is not promised
 //
+// That there is a leader while a Redis Cluster moves the slot of the Key: nobody can be elected
+// then, because Redis answers ASK or TRYAGAIN, and the renewals of a leader fail once its keys have
+// moved. When the slot has moved, a leader is elected again.
+//
 // That the effects of two leaders never overlap: a process can be stopped between
 // its last look at its context and its next write, and a Redis that loses its
 // data, or whose clock is set forward, elects anew while the old leader, for up to a third
