@@ -240,6 +240,37 @@ func BenchmarkHandOver(b *testing.B) {
 	}
 }
 
+// From the call of Resign, by leaders that resign as soon as they are elected, until the next of five
+// candidates is, beside leaders that have led for a while.
+func BenchmarkResign(b *testing.B) {
+	for _, led := range []time.Duration{0, 200 * time.Millisecond} {
+		b.Run(fmt.Sprintf("led=%v", led), func(b *testing.B) {
+			s := redistest.NewServer(b)
+			c := newCrowd(b, "k", 5, 2*time.Second, func(int) *redis.Pool { return redistest.Pool(b, s.Dial) })
+			defer c.stop()
+			leader := <-c.elected
+			time.Sleep(time.Second)
+			var times []time.Duration
+			again := 0
+			for b.Loop() {
+				time.Sleep(led)
+				start := time.Now()
+				leader.Resign()
+				next := <-c.elected
+				times = append(times, next.at.Sub(start))
+				if next.Election == leader.Election {
+					again++
+				}
+				leader = next
+			}
+			b.ReportMetric(0, "ns/op") // most of it is waiting
+			b.ReportMetric(quantile(times, 50), "ms-p50")
+			b.ReportMetric(quantile(times, 90), "ms-p90")
+			b.ReportMetric(float64(again), "again")
+		})
+	}
+}
+
 // From the true expiry of the lock of a holder that died: twenty of them in each
 // run, one after the other.
 func BenchmarkCrash(b *testing.B) {
