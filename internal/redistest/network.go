@@ -26,6 +26,7 @@ var Silent = Faults{HoldRequests: true, HoldReplies: true}
 // A Fate is what becomes of one request, when it arrives.
 type Fate int
 
+// The fates of a request that arrives.
 const (
 	Lose    Fate = iota // its reply is lost, and nothing comes on its connection any more
 	Break               // its connection breaks behind it, before the reply
