@@ -301,12 +301,21 @@ func TestClusterMovesTheSlot(t *testing.T) {
 		_, err = conn.Do("SET", "{"+key+"}", "x")
 		return err == nil
 	}
+	ready := func(addr string) bool { // for keys that are moved there
+		conn, err := redis.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		info, err := redis.String(conn.Do("CLUSTER", "INFO"))
+		return err == nil && strings.Contains(info, "cluster_state:ok")
+	}
 	var from, to string
 	eventually(t, 30*time.Second, "the cluster", func() bool {
 		for _, addr := range primaries() {
 			if serves(addr) {
 				from = addr
-			} else {
+			} else if ready(addr) {
 				to = addr
 			}
 		}
