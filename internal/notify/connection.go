@@ -1,0 +1,190 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/clock"
+)
+
+const (
+	// firstRedial and lastRedial are the shortest and the longest pause between two dials.
+	firstRedial = 50 * time.Millisecond
+	lastRedial  = 5 * time.Second
+	// dialTimeout bounds a dial, if that heeds its ctx.
+	dialTimeout = 10 * time.Second
+)
+
+// A connection listens to the channels of a Notifier. When it breaks, it dials again, until
+// its last subscription ends.
+type connection struct {
+	notifier *Notifier
+	clock    clock.Clock
+	cancel   context.CancelFunc
+	done     chan struct{}
+	wake     chan struct{} // one slot: there is something to send
+
+	talk talk // guarded by Notifier.mu
+}
+
+// newConnection starts a connection. Of ctx it keeps the values only.
+func newConnection(ctx context.Context, n *Notifier) *connection {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &connection{
+		notifier: n,
+		clock:    clock.FromContext(ctx),
+		cancel:   cancel,
+		done:     make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		talk:     talk{topics: make(map[string]*topic), changed: make(map[string]bool)},
+	}
+	go c.run(ctx) // joined by the Close of the last subscription
+	return c
+}
+
+// run dials and listens until ctx ends.
+func (c *connection) run(ctx context.Context) {
+	defer close(c.done)
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(firstRedial),
+		backoff.WithMaxInterval(lastRedial),
+		backoff.WithMaxElapsedTime(0),
+	)
+	for ctx.Err() == nil {
+		conn := c.dial(ctx)
+		if conn == nil {
+			c.sleep(ctx, pause.NextBackOff())
+			continue
+		}
+		if _, ok := conn.(redis.ConnWithTimeout); !ok {
+			conn.Close() // it cannot listen for longer than its own timeout
+			c.sleep(ctx, quiet)
+			continue
+		}
+		start := c.clock.Now()
+		c.serve(ctx, conn)
+		if clock.Elapsed(start, c.clock.Now()) > lastRedial {
+			pause.Reset()
+		}
+		c.sleep(ctx, pause.NextBackOff())
+	}
+}
+
+// sleep waits for d, or until ctx ends.
+func (c *connection) sleep(ctx context.Context, d time.Duration) {
+	timer := c.clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+}
+
+// dial returns a connection, or nil. A dial that does not return is left behind
+// when ctx ends.
+func (c *connection) dial(ctx context.Context) redis.Conn {
+	dialled := make(chan redis.Conn)
+	go func() { // ends with the dial
+		bounded, cancel := clock.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		conn, err := c.notifier.dial(bounded)
+		if err != nil {
+			conn = nil
+		}
+		select {
+		case dialled <- conn:
+		case <-ctx.Done():
+			if conn != nil {
+				conn.Close()
+			}
+		}
+	}()
+	select {
+	case conn := <-dialled:
+		return conn
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// serve subscribes and listens on conn until it breaks, is given up, or ctx ends.
+func (c *connection) serve(ctx context.Context, conn redis.Conn) {
+	defer c.locked((*talk).end)
+	broken := make(chan struct{})
+	go func() {
+		defer close(broken)
+		c.listen(conn)
+	}()
+	// Closing a connection of redigo ends its Receive and its Flush.
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		conn.Close()
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+		}
+		conn.Close()
+		<-broken
+	}()
+
+	timer := c.clock.NewTimer(quiet)
+	defer timer.Stop()
+	c.locked(func(t *talk) { t.begin(c.clock.Now()) })
+	for {
+		var commands []command
+		var wait time.Duration
+		var ok bool
+		c.locked(func(t *talk) { commands, wait, ok = t.next(c.clock.Now()) })
+		if !ok || c.send(conn, commands) != nil {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-c.wake:
+		case <-timer.C():
+		case <-broken:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// send sends commands.
+func (c *connection) send(conn redis.Conn, commands []command) error {
+	for _, command := range commands {
+		var args []any
+		if command.channel != "" {
+			args = append(args, command.channel)
+		}
+		if err := conn.Send(command.name, args...); err != nil {
+			return err
+		}
+	}
+	return conn.Flush()
+}
+
+// listen receives from conn until it breaks.
+func (c *connection) listen(conn redis.Conn) {
+	for {
+		reply, err := redis.ReceiveWithTimeout(conn, 0)
+		var refusal redis.Error
+		if err != nil && !errors.As(err, &refusal) {
+			return
+		}
+		c.locked(func(t *talk) { t.hear(reply, err, c.clock.Now()) })
+	}
+}
+
+// locked calls f with the talk.
+func (c *connection) locked(f func(*talk)) {
+	c.notifier.mu.Lock()
+	defer c.notifier.mu.Unlock()
+	f(&c.talk)
+}

@@ -1,0 +1,235 @@
+package notify
+
+import (
+	"slices"
+	"time"
+
+	"example.com/setlock/internal/clock"
+)
+
+// A talk is what is known of a connection: what subscribers want, what was sent, and what
+// came back. It does no I/O: it says what to send, and is told what arrives.
+type talk struct {
+	topics   map[string]*topic // by channel
+	changed  map[string]bool   // channels whose topic began or ended, not sent yet
+	checking bool              // a PING is wanted
+	sent     []command         // without a reply, in order
+	heard    time.Time         // when something came last
+	retried  time.Time         // when unconfirmed topics were last subscribed to again
+	doubts   []doubt           // in order; some may be over
+	replaced time.Time         // when a doubt last ended a connection
+}
+
+// A topic is a channel to which somebody subscribes.
+type topic struct {
+	subscribers []*Subscription
+	confirmed   bool      // Redis has replied that it sends the channel's messages
+	missing     time.Time // since when a message is missing; zero: none is
+}
+
+// A command was sent and has no reply.
+type command struct {
+	name    string
+	channel string // "" for PING
+	topic   *topic // of SUBSCRIBE
+	sent    time.Time
+}
+
+// A doubt is about a message that is missing.
+type doubt struct {
+	topic *topic
+	since time.Time     // the doubt is over unless topic.missing is the same
+	pause time.Duration // no connection is ended sooner than this after the last one
+}
+
+// topic returns the topic of channel, a new one if nobody subscribes.
+func (t *talk) topic(channel string) *topic {
+	c := t.topics[channel]
+	if c == nil {
+		c = new(topic)
+		t.topics[channel] = c
+		t.changed[channel] = true
+	}
+	return c
+}
+
+// drop ends the topic of channel, which has no subscriber any more.
+func (t *talk) drop(channel string) {
+	t.topics[channel].missing = time.Time{}
+	delete(t.topics, channel)
+	t.changed[channel] = true
+}
+
+// doubt notes that a message of channel is missing at now.
+func (t *talk) doubt(channel string, pause time.Duration, now time.Time) {
+	if c := t.topics[channel]; c.missing.IsZero() {
+		c.missing = now
+		t.doubts = append(t.doubts, doubt{topic: c, since: now, pause: pause})
+	}
+	t.checking = true
+}
+
+// begin notes that a new connection begins at now. Every topic must be subscribed to.
+func (t *talk) begin(now time.Time) {
+	t.sent, t.heard, t.checking = nil, now, false
+	clear(t.changed)
+	t.wantUnconfirmed(now)
+}
+
+// end notes that the connection has ended: nothing arrives any more.
+func (t *talk) end() {
+	t.doubts = nil
+	for _, c := range t.topics {
+		c.confirmed, c.missing = false, time.Time{}
+		for _, s := range c.subscribers {
+			s.up = false
+			wake(s.signal)
+		}
+	}
+}
+
+// wantUnconfirmed has every topic subscribed to that Redis has not confirmed, because it
+// refused, or because the connection is new.
+func (t *talk) wantUnconfirmed(now time.Time) {
+	t.retried = now
+	for channel, c := range t.topics {
+		if !c.confirmed {
+			t.changed[channel] = true
+		}
+	}
+}
+
+// next returns the commands to send at now, which are noted as sent, and how long to wait
+// before it is called again. It returns false when the connection must be given up.
+func (t *talk) next(now time.Time) (commands []command, wait time.Duration, ok bool) {
+	switch t.condition(now) {
+	case dead:
+		return nil, 0, false
+	case mute:
+		t.replaced = now
+		return nil, 0, false
+	case idle:
+		t.checking = true
+	}
+	if clock.Elapsed(t.retried, now) >= quiet {
+		t.wantUnconfirmed(now)
+	}
+	for channel := range t.changed {
+		switch c := t.topics[channel]; {
+		case c == nil:
+			commands = append(commands, command{"UNSUBSCRIBE", channel, nil, now})
+		case !c.confirmed:
+			commands = append(commands, command{"SUBSCRIBE", channel, c, now})
+		}
+	}
+	clear(t.changed)
+	if t.checking {
+		t.checking = false
+		commands = append(commands, command{name: "PING", sent: now})
+	}
+	t.sent = append(t.sent, commands...)
+	_, wait = t.pulse().check(now)
+	return commands, wait, true
+}
+
+// condition returns the condition of the connection at now. It forgets the doubts for which a
+// connection may not be ended yet.
+func (t *talk) condition(now time.Time) condition {
+	for {
+		c, _ := t.pulse().check(now)
+		if c != mute {
+			return c
+		}
+		d := t.doubts[0]
+		if t.replaced.IsZero() || clock.Elapsed(t.replaced, now) >= d.pause {
+			return mute
+		}
+		d.topic.missing = time.Time{}
+	}
+}
+
+// pulse returns the pulse of the connection.
+func (t *talk) pulse() pulse {
+	for len(t.doubts) > 0 && !t.doubts[0].since.Equal(t.doubts[0].topic.missing) {
+		t.doubts = t.doubts[1:]
+	}
+	p := pulse{heard: t.heard}
+	if len(t.sent) > 0 {
+		p.asked = t.sent[0].sent
+	}
+	if len(t.doubts) > 0 {
+		p.missing = t.doubts[0].since
+	}
+	return p
+}
+
+// hear takes note of what has arrived at now: a message, or the reply to a command, which may be
+// a refusal. It ignores what it does not know.
+func (t *talk) hear(reply any, refusal error, now time.Time) {
+	t.heard = now
+	if refusal != nil {
+		t.sent = t.sent[min(1, len(t.sent)):]
+		return
+	}
+	if reply == "PONG" { // while nothing is subscribed to
+		t.answered("PING", "")
+		return
+	}
+	values, _ := reply.([]any)
+	if len(values) < 2 {
+		return
+	}
+	kind, _ := values[0].([]byte)
+	name, _ := values[1].([]byte)
+	switch channel := string(name); string(kind) {
+	case "message":
+		if message, ok := values[len(values)-1].([]byte); ok && len(values) == 3 {
+			t.message(channel, message)
+		}
+	case "subscribe":
+		t.confirm(channel)
+	case "unsubscribe":
+		t.answered("UNSUBSCRIBE", channel)
+	case "pong":
+		t.answered("PING", "")
+	}
+}
+
+// message passes a message on to the subscribers of channel.
+func (t *talk) message(channel string, message []byte) {
+	c := t.topics[channel]
+	if c == nil {
+		return
+	}
+	c.missing = time.Time{}
+	for _, s := range c.subscribers {
+		s.message = message
+		wake(s.signal)
+	}
+}
+
+// confirm takes note of the reply to a SUBSCRIBE. Only the reply to the last command for a
+// channel confirms its topic: an UNSUBSCRIBE and another SUBSCRIBE may be on their way.
+func (t *talk) confirm(channel string) {
+	c := t.topics[channel]
+	if command, ok := t.answered("SUBSCRIBE", channel); !ok || c == nil || c != command.topic {
+		return
+	}
+	c.confirmed = true
+	for _, s := range c.subscribers {
+		s.up, s.missed = true, true
+		wake(s.signal)
+	}
+}
+
+// answered takes note of the reply to the first command of this kind without one, and returns
+// that command. Redis replies in order: what was sent before it gets no reply any more.
+func (t *talk) answered(name, channel string) (command, bool) {
+	i := slices.IndexFunc(t.sent, func(c command) bool { return c.name == name && c.channel == channel })
+	if i < 0 {
+		return command{}, false
+	}
+	c := t.sent[i]
+	t.sent = t.sent[i+1:]
+	return c, true
+}

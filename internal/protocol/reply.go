@@ -1,0 +1,145 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// ErrReply is in the error for a reply that is none of the command's.
+var ErrReply = errors.New("unexpected reply")
+
+// An Outcome is what acquire.lua has done or found.
+type Outcome int64
+
+// What acquire.lua returns first.
+const (
+	Acquired Outcome = 1 // the lock was free, or an orphan held it
+	Mine     Outcome = 2 // this caller holds it already
+	Other    Outcome = 3 // another holds it
+)
+
+// What the other scripts return instead of what they have done: the value in the lock
+// key is not the caller's.
+const notMine = 0
+
+// What PTTL returns instead of a time.
+const (
+	pttlNoExpiry = -1
+	pttlNoKey    = -2
+)
+
+// An Acquisition is the reply to an Acquire.
+type Acquisition struct {
+	Outcome   Outcome
+	Fence     int64         // of Acquired
+	Previous  int64         // of Acquired: the fence before, 0 for none
+	Remaining time.Duration // of Mine and Other: the holder's; never 0, negative without expiry
+}
+
+// ParseAcquire reads the reply to an Acquire.
+func ParseAcquire(reply any) (Acquisition, error) {
+	values, _ := reply.([]any)
+	var n [3]int64
+	if len(values) == 2 || len(values) == 3 {
+		ok := true
+		for i, v := range values {
+			number, isNumber := v.(int64)
+			n[i], ok = number, ok && isNumber
+		}
+		switch outcome := Outcome(n[0]); {
+		case !ok:
+		case len(values) == 3 && outcome == Acquired:
+			return Acquisition{Outcome: outcome, Fence: n[1], Previous: n[2]}, nil
+		case len(values) == 2 && (outcome == Mine || outcome == Other):
+			return Acquisition{Outcome: outcome, Remaining: RemainingTime(n[1])}, nil
+		}
+	}
+	return Acquisition{}, unexpected(reply)
+}
+
+// ParseRenew reads the reply to a Renew. It reports whether the lock is still the caller's.
+func ParseRenew(reply any) (mine bool, err error) {
+	n, err := parseInt(reply, 1)
+	return n != notMine, err
+}
+
+// ParseExtend reads the reply to an Extend: the new remaining time, or false when the lock is not
+// the caller's any more.
+func ParseExtend(reply any) (remaining time.Duration, mine bool, err error) {
+	n, err := parseInt(reply, math.MaxInt64)
+	if err != nil || n == notMine {
+		return 0, false, err
+	}
+	return RemainingTime(n), true, nil
+}
+
+// ParseRelease reads the reply to a Release. It reports whether the lock was the caller's.
+func ParseRelease(reply any) (released bool, err error) {
+	n, err := parseInt(reply, 1)
+	return n != notMine, err
+}
+
+// Wrote reports whether reply, to any of the scripts, says that the lock was changed.
+func Wrote(reply any) bool {
+	if values, ok := reply.([]any); ok {
+		return len(values) > 0 && values[0] == int64(Acquired)
+	}
+	return reply != int64(notMine)
+}
+
+// ParseWait reads the reply to a Wait: how many replicas have confirmed.
+func ParseWait(reply any) (int64, error) { return parseInt(reply, math.MaxInt64) }
+
+// A Sight is the reply to a Look.
+type Sight struct {
+	Held      bool
+	Remaining time.Duration // never 0; negative without expiry
+	Value     string        // of the lock key
+	Fence     string        // as it is in the fence key; "" for none or one of another type
+}
+
+// ParseLook reads the reply to a Look.
+func ParseLook(reply any) (Sight, error) {
+	values, _ := reply.([]any)
+	if len(values) == 3 {
+		pttl, ok1 := values[0].(int64)
+		fence, ok2 := values[1].([]byte)
+		value, ok3 := values[2].([]byte)
+		if ok1 && ok2 && ok3 {
+			if pttl == pttlNoKey {
+				return Sight{Fence: string(fence)}, nil
+			}
+			return Sight{Held: true, Remaining: RemainingTime(pttl), Value: string(value), Fence: string(fence)}, nil
+		}
+	}
+	return Sight{}, unexpected(reply)
+}
+
+// parseInt reads the reply of a script that returns notMine or an integer up to most.
+func parseInt(reply any, most int64) (int64, error) {
+	n, ok := reply.(int64)
+	if !ok || n < notMine || n > most {
+		return 0, unexpected(reply)
+	}
+	return n, nil
+}
+
+func unexpected(reply any) error { return fmt.Errorf("%w %.100q", ErrReply, fmt.Sprint(reply)) }
+
+// RemainingTime turns what PTTL returns for an existing key into a duration that
+// is never 0: less than a millisecond counts as one, no expiry is negative.
+func RemainingTime(pttl int64) time.Duration {
+	if pttl == pttlNoExpiry {
+		return -time.Millisecond
+	}
+	const most = int64(math.MaxInt64) / int64(time.Millisecond)
+	return time.Duration(min(max(pttl, 1), most)) * time.Millisecond
+}
+
+// Announcement returns the announcement of a, an acquisition for d that stored value.
+func (a Acquisition) Announcement(value string, d time.Duration) Announcement {
+	return Announcement{Acquired: true, Value: value, Fence: a.Fence, Previous: strconv.FormatInt(a.Previous, 10), Lease: d}
+}
