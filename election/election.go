@@ -1,6 +1,7 @@
 package election
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"example.com/setlock/internal/clock"
-	"example.com/setlock/internal/seam"
+	"example.com/setlock/internal/protocol"
+	"example.com/setlock/internal/trace"
 	"example.com/setlock/setlock"
 )
 
@@ -64,17 +66,14 @@ type Election struct {
 
 	mu       sync.Mutex // guards what follows; never held across I/O
 	running  bool
-	returned bool                     // a Run has returned, and none runs
-	clock    clock.Clock              // of the last Run
-	leader   setlock.Holder           // as last seen
-	present  Change                   // the last change
-	readers  map[chan Change]struct{} // of Changes
-	term     *term                    // while OnElected runs
-	exchange trouble                  // of the last exchange with Redis
-	attempt  trouble                  // of the last attempt to be elected
-	trying   bool                     // an attempt is on its way, or the last one has failed
-	pushed   bool                     // announcements reach the watch of the last Run
-	warned   string                   // the kind of error last logged, "" since a success
+	returned bool           // a Run has returned, and none runs
+	clock    clock.Clock    // of the last Run
+	leader   setlock.Holder // as last seen
+	changes  changes
+	term     *term // non-nil while OnElected runs
+	loss     loss  // the last one that no term was told of
+	health   health
+	pushed   bool // announcements reach the watch of the last Run
 }
 
 // Run campaigns, and leads when elected, until ctx ends; it returns nil then,
@@ -85,20 +84,27 @@ type Election struct {
 // Election runs already; the error that OnElected has made permanent; and when
 // BackOff stops, the last error, nil if OnElected had returned that.
 func (e *Election) Run(ctx context.Context) error {
-	r := &run{Election: e, clock: clock.FromContext(ctx)}
-	if err := e.begin(r.clock); err != nil {
+	if err := e.begin(clock.FromContext(ctx)); err != nil {
 		return err
 	}
 	defer e.end()
 	if e.Lock == nil {
 		return errNoLock
 	}
-	if r.pace = e.backOff(); r.pace == nil {
+	pace := e.backOff()
+	if pace == nil {
 		return errBackOff
 	}
-	r.pace.Reset() // it may be that of an earlier Run
-	defer r.unwatch()
-	return r.campaign(seam.WithObserver(ctx, observer{e}))
+	pace.Reset() // it may be that of an earlier Run
+	c := &campaign{election: e, lock: e.Lock, lease: e.lease(), clock: e.clock, pace: pace}
+	defer c.unwatch()
+	return c.run(trace.NewContext(ctx, &trace.Trace{
+		Called: func(at time.Time, err error) {
+			e.note(err, func(h health) health { return h.called(err, at) })
+		},
+		Lost:   e.lost,
+		Pushed: e.setPushed,
+	}))
 }
 
 // Resign ends the term that OnElected is in, if there is one: its context ends with the
@@ -154,15 +160,37 @@ func (e *Election) Check(tolerance time.Duration) error {
 			return fmt.Errorf("election: OnElected still runs %v after its context ended: %w", late.Round(time.Millisecond), context.Cause(e.term.ctx))
 		}
 	}
-	for _, t := range []trouble{e.exchange, e.attempt} {
-		if t.err == nil {
-			continue
-		}
-		if silent := clock.Elapsed(t.since, now); silent >= tolerance {
-			return fmt.Errorf("election: Redis has not answered for %v: %w", silent.Round(time.Millisecond), t.err)
-		}
+	return e.health.check(now, tolerance)
+}
+
+// note changes the health after something that ended with err, and logs err if it is news.
+func (e *Election) note(err error, after func(health) health) {
+	if e.setHealth(err, after) {
+		e.log(slog.LevelWarn, "attempt failed", slog.Any("err", err))
 	}
-	return nil
+}
+
+// setHealth changes the health. It reports whether err is to be logged: not after Run
+// has returned, when the helper that undoes an acquisition may still run.
+func (e *Election) setHealth(err error, after func(health) health) (warn bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.health, warn = after(e.health).warns(err)
+	return warn && e.running
+}
+
+// setPushed notes whether announcements reach the watch.
+func (e *Election) setPushed(up bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pushed = up
+}
+
+// hears reports whether announcements reach the watch.
+func (e *Election) hears() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pushed
 }
 
 func (e *Election) begin(c clock.Clock) error {
@@ -172,7 +200,7 @@ func (e *Election) begin(c clock.Clock) error {
 		return errRunning
 	}
 	e.running, e.returned = true, false
-	e.clock, e.exchange, e.attempt, e.warned, e.pushed = c, trouble{}, trouble{}, "", false
+	e.clock, e.health, e.pushed = c, health{}, false
 	return nil
 }
 
@@ -180,10 +208,7 @@ func (e *Election) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.running, e.returned = false, true
-	for c := range e.readers {
-		close(c)
-	}
-	e.readers = nil
+	e.changes.close()
 }
 
 func (e *Election) backOff() backoff.BackOff {
@@ -198,17 +223,16 @@ func (e *Election) backOff() backoff.BackOff {
 }
 
 // lease is the Lease of the Lock, the default if it names none.
-func (e *Election) lease() time.Duration {
-	if e.Lock.Lease == 0 {
-		return seam.DefaultLease
-	}
-	return e.Lock.Lease
-}
+func (e *Election) lease() time.Duration { return cmp.Or(e.Lock.Lease, setlock.DefaultLease) }
 
 // owner is what others see of this candidate.
-func (e *Election) owner() string {
-	if e.Lock.Owner == "" {
-		return seam.DefaultOwner()
+func (e *Election) owner() string { return cmp.Or(e.Lock.Owner, protocol.DefaultOwner()) }
+
+// log logs with the keys that every record has.
+func (e *Election) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if e.Logger == nil {
+		return
 	}
-	return e.Lock.Owner
+	attrs = append([]slog.Attr{slog.String("key", e.Lock.Key), slog.String("owner", e.owner())}, attrs...)
+	e.Logger.LogAttrs(context.Background(), level, msg, attrs...)
 }

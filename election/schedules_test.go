@@ -304,7 +304,7 @@ func TestLossBeforeTheTermIsTold(t *testing.T) {
 			<-leave // ignores its context
 			return nil
 		})
-		ctx, cancel := context.WithCancel(clock.NewContext(t.Context(), &meddler{Clock: clock.System, in: "(*Election).elected", do: func() {
+		ctx, cancel := context.WithCancel(clock.NewContext(t.Context(), &meddler{Clock: clock.System, in: "(*Election).beginTerm", do: func() {
 			if err := a.Lock.Unlock(t.Context()); err != nil {
 				t.Errorf("Unlock: %v", err)
 			}

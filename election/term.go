@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"example.com/setlock/internal/clock"
-	"example.com/setlock/internal/seam"
 	"example.com/setlock/setlock"
 )
 
@@ -19,76 +18,79 @@ type term struct {
 	fence    int64
 	start    time.Time
 	ctx      context.Context // of OnElected
-	stop     func() bool     // keeps noticed from being called
-	noticing sync.WaitGroup  // noticed, when it is to run or runs
+	cancel   context.CancelCauseFunc
+	stop     func() bool    // keeps noticeEnd from being called
+	noticing sync.WaitGroup // noticeEnd, when it is to run or runs
 
-	// Guarded by Election.mu.
-	ended     time.Time // when ctx ended, as noticed
-	announced bool      // Changes has said that the term is over
+	// Guarded by Election.mu:
+	ended time.Time // when ctx ended, as noticed
+	told  bool      // Changes has told that the term is over
 }
 
-// elected begins a term under ctx, the context of a Do.
-func (e *Election) elected(ctx context.Context, fence int64) *term {
-	t := &term{election: e, fence: fence, start: e.clock.Now(), ctx: ctx}
-	owner := e.owner()
-	e.mu.Lock()
-	e.term = t
-	e.leader = setlock.Holder{Owner: owner, Fence: fence, Remaining: e.lease()}
-	e.change(Change{Leader: owner, Leading: true, Fence: fence, Time: t.start})
-	e.mu.Unlock()
+// A loss is that of a hold.
+type loss struct {
+	fence int64
+	err   error
+}
+
+// beginTerm begins a term under ctx, the context of a Do.
+func (e *Election) beginTerm(ctx context.Context, fence int64) *term {
+	t := &term{election: e, fence: fence, start: e.clock.Now()}
+	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	t.noticing.Add(1)
-	t.stop = context.AfterFunc(ctx, t.noticed)
-	if lost := seam.TermOf(ctx).Lost(); lost != nil { // before there was a term to tell
-		t.announce(lost, false)
+	t.stop = context.AfterFunc(t.ctx, t.noticeEnd)
+	if early := e.enterTerm(t); early.fence == fence {
+		t.tellEnd(early.err, false) // the lock was lost before there was a term
 	}
 	return t
 }
 
-// An observer hears from the Lock of an Election.
-type observer struct{ *Election }
+// enterTerm tells of t. It returns the last loss that no term was told of.
+func (e *Election) enterTerm(t *term) loss {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.term = t
+	e.leader = setlock.Holder{Owner: e.owner(), Fence: t.fence, Remaining: e.lease()}
+	e.changes.tell(Change{Leader: e.owner(), Leading: true, Fence: t.fence, Time: t.start})
+	early := e.loss
+	e.loss = loss{}
+	return early
+}
 
-// Lost tells of a loss at once, also after the context of OnElected has ended for
-// another reason, while OnElected still runs.
-func (o observer) Lost(fence int64, err error) {
-	o.mu.Lock()
-	t := o.term
-	o.mu.Unlock()
-	if t != nil && t.fence == fence {
-		t.announce(err, false)
+// lost tells of the loss of the hold with this fence at once, while OnElected still runs, and also when
+// its context had ended for another reason.
+func (e *Election) lost(fence int64, err error) {
+	if t := e.termOrLoss(loss{fence, err}); t != nil && t.fence == fence {
+		t.tellEnd(err, false)
 	}
 }
 
-// Pushed is told whether announcements reach the watch.
-func (o observer) Pushed(up bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.pushed = up
-}
-
-// hears reports whether announcements reach the watch.
-func (e *Election) hears() bool {
+// termOrLoss returns the term. Without one it keeps l for the term that may be about to begin.
+func (e *Election) termOrLoss(l loss) *term {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.pushed
+	if e.term == nil {
+		e.loss = l
+	}
+	return e.term
 }
 
-// leads reports whether the term is one in which this candidate leads, now. It is
+// leads reports whether the term is one in which this candidate leads, now. It returns
 // false for nil.
 func (t *term) leads() bool {
 	return t != nil && t.ctx.Err() == nil && t.election.Lock.Fence() == t.fence
 }
 
-// noticed is called when the context of OnElected has ended, which still runs.
-func (t *term) noticed() {
+// noticeEnd is called when the context of OnElected has ended, which still runs.
+func (t *term) noticeEnd() {
 	defer t.noticing.Done()
-	e := t.election
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	t.ended = e.clock.Now()
+	t.election.mu.Lock()
+	defer t.election.mu.Unlock()
+	t.ended = t.election.clock.Now()
 }
 
-// over ends the term: OnElected has returned err.
-func (t *term) over(err error) {
+// end ends the term: OnElected has returned err.
+func (t *term) end(err error) {
 	cause := context.Cause(t.ctx)
 	t.cancel(context.Canceled)
 	if t.stop() {
@@ -102,30 +104,32 @@ func (t *term) over(err error) {
 	default:
 		err = errors.Join(cause, err)
 	}
-	t.announce(err, true)
+	t.tellEnd(err, true)
 }
 
-// cancel ends the context of OnElected.
-func (t *term) cancel(cause error) { seam.TermOf(t.ctx).Cancel(cause) }
+// tellEnd tells that the term has ended because of err, unless that was told. over says whether
+// OnElected has returned.
+func (t *term) tellEnd(err error, over bool) {
+	now := t.election.clock.Now()
+	if t.noteEnd(Change{Err: err, Time: now}, over) {
+		t.election.log(slog.LevelInfo, "leadership ended",
+			slog.Int64("fence", t.fence), slog.Duration("held", clock.Elapsed(t.start, now)), slog.Any("err", err))
+	}
+}
 
-// announce tells that the term has ended, unless that was told; over says
-// whether OnElected has returned.
-func (t *term) announce(err error, over bool) {
+// noteEnd tells readers of c, the end of the term. It returns false if that was told.
+func (t *term) noteEnd(c Change, over bool) bool {
 	e := t.election
 	e.mu.Lock()
-	now := e.clock.Now()
+	defer e.mu.Unlock()
 	if over {
 		e.term = nil
 	}
-	announced := t.announced
-	if !announced {
-		t.announced = true
-		e.leader = setlock.Holder{}
-		e.change(Change{Err: err, Time: now})
+	if t.told {
+		return false
 	}
-	e.mu.Unlock()
-	if !announced {
-		e.log(slog.LevelInfo, "leadership ended",
-			slog.Int64("fence", t.fence), slog.Duration("held", clock.Elapsed(t.start, now)), slog.Any("err", err))
-	}
+	t.told = true
+	e.leader = setlock.Holder{}
+	e.changes.tell(c)
+	return true
 }

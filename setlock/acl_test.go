@@ -140,7 +140,7 @@ func TestMaxMemory(t *testing.T) {
 	a, b := pair(t, s.Dial)
 	a.Lease = 2 * time.Second
 	err := a.Do(t.Context(), func(ctx context.Context) error {
-		redistest.Do(t, s.Dial, "CONFIG", "SET", "maxmemory", "1kb")
+		redistest.Do(t, s.Dial, "CONFIG", "SET", "maxmemory", "1mb")
 		c := &setlock.Lock{Key: "other", Pool: b.Pool}
 		if _, err := c.Lock(ctx, time.Minute); err == nil || !strings.Contains(err.Error(), "OOM") {
 			t.Errorf("Lock at maxmemory = %v, want OOM", err)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"example.com/setlock/internal/clock"
-	"example.com/setlock/internal/seam"
 )
 
 // A DoFunc is work that needs the lock. Its context carries the fencing token, see
@@ -41,15 +40,25 @@ func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 		return err
 	}
 	if f == nil {
-		return l.fail(op, misuseError("no function"))
+		return l.fail(op, invalidError("no function"))
 	}
-	t, err := l.begin(ctx, op)
+	s := newSession(ctx, l.remote(), &l.holds)
+	bounded, cancel := clock.WithTimeout(ctx, s.remote.lease.acquireTimeout())
+	h, _, err := l.acquire(bounded, op, time.Duration(s.remote.lease), s)
+	cancel()
 	if err != nil {
+		s.discard()
 		return err
 	}
-	// Deferred, for f may panic; nothing is recovered.
-	defer func() { err = t.end(err) }()
-	return f(t.ctx)
+	s.start(h)
+	if lost := s.lostBecause(); lost != nil {
+		// The reply came too late to be trusted, or Unlock was quicker.
+		s.end(nil)
+		return l.fail(op, lost.reason)
+	}
+	// Deferred, because f may panic. Nothing is recovered.
+	defer func() { err = s.end(err) }()
+	return f(s.ctx)
 }
 
 // FenceFromContext returns the fencing token of the hold under which the function
@@ -57,29 +66,9 @@ func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 // other context. It is this hold's token even after the lock was lost: whoever
 // checks it refuses it from the moment when another's has come.
 func FenceFromContext(ctx context.Context) (int64, bool) {
-	t, ok := seam.TermOf(ctx).(*term)
+	s, ok := ctx.Value(sessionKey{}).(*session)
 	if !ok {
 		return 0, false
 	}
-	return t.hold.fence, true
-}
-
-// begin acquires the lock and starts a term.
-func (l *Lock) begin(ctx context.Context, op string) (*term, error) {
-	t := newTerm(ctx, l)
-	bounded, cancel := clock.WithTimeout(ctx, t.lease.acquire())
-	h, _, err := l.acquire(bounded, op, time.Duration(t.lease), t)
-	cancel()
-	if err != nil {
-		t.cancel(nil)
-		t.stop(nil)
-		return nil, err
-	}
-	t.start(h)
-	if lost := t.lostBecause(); lost != nil {
-		// The reply came too late to be trusted, or Unlock was quicker.
-		t.end(nil)
-		return nil, l.fail(op, lost.reason)
-	}
-	return t, nil
+	return s.hold.fence, true
 }

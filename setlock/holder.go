@@ -2,10 +2,11 @@ package setlock
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"time"
 
 	"example.com/setlock/internal/clock"
+	"example.com/setlock/internal/protocol"
 )
 
 // A Holder is who holds a lock. The zero Holder is nobody.
@@ -33,78 +34,64 @@ func (l *Lock) Holder(ctx context.Context) (Holder, error) {
 	if err := l.check(op); err != nil {
 		return Holder{}, err
 	}
-	s, err := l.look(ctx)
+	o, err := l.remote().observe(ctx)
 	if err != nil {
 		return Holder{}, l.fail(op, err)
 	}
-	return s.holder, nil
+	return o.holder, nil
 }
 
-// A sighting is what is known of a lock.
-type sighting struct {
+// An observation is what a look at the lock, or an announcement, has told of it.
+type observation struct {
 	holder Holder
 	value  string    // of the lock key
-	fence  string    // as it stands in the fence key
+	fence  string    // as it is in the fence key
 	until  time.Time // when the key expires, or later; meaningless for nobody and without expiry
 }
 
-func (l *Lock) look(ctx context.Context) (sighting, error) {
-	n := l.redisNames()
-	r := holderScript.with(n.key, n.fence).do(ctx, l.Pool)
-	if r.err != nil {
-		return sighting{}, r.err
+// observe looks at the lock.
+func (r remote) observe(ctx context.Context) (observation, error) {
+	sight, err := r.look(ctx)
+	switch {
+	case err != nil:
+		return observation{}, err
+	case !sight.Held:
+		return observation{fence: sight.Fence}, nil
 	}
-	return holderReply(r.reply, clock.FromContext(ctx).Now())
+	return newObservation(sight.Value, sight.Fence, sight.Remaining, clock.FromContext(ctx).Now()), nil
 }
 
-// holderReply reads the reply of holder.lua, received at now.
-func holderReply(reply any, now time.Time) (sighting, error) {
-	values, _ := reply.([]any)
-	if len(values) == 3 {
-		pttl, ok1 := values[0].(int64)
-		fence, ok2 := values[1].([]byte)
-		value, ok3 := values[2].([]byte)
-		if ok1 && ok2 && ok3 {
-			if pttl == pttlNoKey {
-				return sighting{fence: string(fence)}, nil
-			}
-			return newSighting(string(value), string(fence), remainingTime(pttl), now), nil
-		}
-	}
-	return sighting{}, fmt.Errorf("%w %.100q", errReply, fmt.Sprint(reply))
-}
-
-// newSighting is the sighting of a holder whose key lived on for remaining at
+// newObservation returns the observation of a holder whose key lived on for remaining at
 // some time before now.
-func newSighting(value, fence string, remaining time.Duration, now time.Time) sighting {
-	owner, ours := ownerOf(value)
-	s := sighting{
+func newObservation(value, fence string, remaining time.Duration, now time.Time) observation {
+	owner, ours := protocol.OwnerOf(value)
+	o := observation{
 		holder: Holder{Owner: owner, Remaining: remaining},
 		value:  value,
 		fence:  fence,
 		until:  now.Add(remaining),
 	}
 	if ours {
-		s.holder.Fence = parseFence(fence)
+		o.holder.Fence = protocol.ParseFence(fence)
 	}
-	return s
+	return o
 }
 
-// same reports whether s and other tell of the same hold, or both of nobody.
-func (s sighting) same(other sighting) bool {
-	return s.value == other.value && s.holder.Fence == other.holder.Fence && s.holder.Nobody() == other.holder.Nobody()
+// same reports whether o and other are of the same hold, or both of nobody.
+func (o observation) same(other observation) bool {
+	return o.value == other.value && o.holder.Fence == other.holder.Fence && o.holder.Nobody() == other.holder.Nobody()
 }
 
-// follows returns the sighting after an announcement that came at now; false
-// if it does not continue s.
-func (s sighting) follows(a announcement, now time.Time) (sighting, bool) {
+// follows returns the observation after an announcement that came at now. It returns false
+// if the announcement does not continue o.
+func (o observation) follows(a protocol.Announcement, now time.Time) (observation, bool) {
 	switch {
-	case a.acquired && a.value == s.value && a.fence == s.holder.Fence:
-		return s, true // a look was quicker
-	case a.acquired && a.previous == s.fence && s.fence != "":
-		return newSighting(a.value, fmt.Sprint(a.fence), a.lease, now), true
-	case !a.acquired && a.value == s.value && s.holder.Fence != 0:
-		return sighting{fence: s.fence}, true
+	case a.Acquired && a.Value == o.value && a.Fence == o.holder.Fence:
+		return o, true // a look was quicker
+	case a.Acquired && a.Previous == o.fence && o.fence != "":
+		return newObservation(a.Value, strconv.FormatInt(a.Fence, 10), a.Lease, now), true
+	case !a.Acquired && a.Value == o.value && o.holder.Fence != 0:
+		return observation{fence: o.fence}, true
 	}
-	return s, false
+	return o, false
 }

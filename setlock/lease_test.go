@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"testing"
 	"time"
@@ -20,31 +19,36 @@ func TestLeaseAddsUp(t *testing.T) {
 		// A renewal that fails at once, or only when its time is up, is tried again
 		// while there is trust: after an outage of a third.
 		outage := time.Duration(l / 3)
-		longest := l.renewEvery() + l.attempt() // the first try, into silence
-		for longest < l.renewEvery()+outage {
-			longest += time.Duration(l/20) + l.attempt()
+		longest := l.renewInterval() + l.renewTimeout() // the first try, into silence
+		for longest < l.renewInterval()+outage {
+			longest += time.Duration(l/20) + l.renewTimeout()
 		}
-		if left := l.trust() - longest; left <= 0 {
+		now := time.Now()
+		trusted := trust{sent: now, ttl: time.Duration(l)}.left(now)
+		if left := trusted - longest; left <= 0 {
 			t.Errorf("lease %v: an outage of %v leaves %v of the trust", time.Duration(l), outage, left)
 		}
-		if l.trust()+time.Duration(l/10) > time.Duration(l) {
+		if trusted+time.Duration(l/10) > time.Duration(l) {
 			t.Errorf("lease %v: less than a tenth lies between trust and expiry", time.Duration(l))
 		}
-		for what, d := range map[string]time.Duration{"retry": l.retry(), "poll": l.poll(), "wait": l.wait(), "glance": l.glance()} {
-			if d <= 0 || d > l.attempt() {
+		for what, d := range map[string]time.Duration{
+			"retryInterval": l.retryInterval(), "pollInterval": l.pollInterval(),
+			"confirmTimeout": l.confirmTimeout(), "glance": l.glance(trusted),
+		} {
+			if d <= 0 || d > l.renewTimeout() {
 				t.Errorf("lease %v: %s is %v", time.Duration(l), what, d)
 			}
 		}
-		if 2*l.release() > time.Duration(l/6) {
-			t.Errorf("lease %v: a release takes %v", time.Duration(l), 2*l.release())
+		if 2*l.releaseTimeout() > time.Duration(l/6) {
+			t.Errorf("lease %v: a release takes %v", time.Duration(l), 2*l.releaseTimeout())
 		}
 	}
 }
 
-func TestWindow(t *testing.T) {
+func TestTrust(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
-	w := window{trust: 9 * time.Second, sent: start}
+	w := trust{ttl: 10 * time.Second, sent: start}
 	for now, want := range map[time.Duration]time.Duration{
 		0:               9 * time.Second,
 		5 * time.Second: 4 * time.Second,
@@ -104,7 +108,7 @@ func TestBelief(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
 	const s = time.Second
-	held := acquired(start, 100*s)
+	held := acquiring(start, 100*s)
 	unlocked := held
 	unlocked.unlocks++
 	for _, test := range []struct {
@@ -120,9 +124,9 @@ func TestBelief(t *testing.T) {
 		{"renewed", held.renewing(at(10*s), 200*s).set(at(11*s), at(10*s), 200*s), 11 * s, 179 * s, 270 * s},
 		{"while it is extended", held.extending(100 * s), 10 * s, 80 * s, 260 * s},
 		{"extended", held.extending(100*s).set(at(11*s), at(10*s), 190*s), 11 * s, 170 * s, 260 * s},
-		{"a Renew may arrive late", held.renewing(at(0), 10*s).renewedLate(at(s), 10*s).set(at(2*s), at(2*s), 200*s), 2 * s, 9 * s, 160 * s},
-		{"it cannot any more", held.renewing(at(0), 10*s).renewedLate(at(s), 10*s).set(at(62*s), at(62*s), 200*s), 62 * s, 180 * s, 160 * s},
-		{"the shorter of two counts", held.renewedLate(at(0), 10*s).renewedLate(at(s), 20*s).set(at(s), at(s), 200*s), s, 9 * s, 160 * s},
+		{"a Renew may arrive late", held.renewing(at(0), 10*s).mayRenewLate(at(s), 10*s).set(at(2*s), at(2*s), 200*s), 2 * s, 9 * s, 160 * s},
+		{"it cannot any more", held.renewing(at(0), 10*s).mayRenewLate(at(s), 10*s).set(at(62*s), at(62*s), 200*s), 62 * s, 180 * s, 160 * s},
+		{"the shorter of two counts", held.mayRenewLate(at(0), 10*s).mayRenewLate(at(s), 20*s).set(at(s), at(s), 200*s), s, 9 * s, 160 * s},
 		{"released, perhaps", unlocked, 0, 0, 160 * s},
 	} {
 		if got := test.b.left(at(test.now)); got != test.left {
@@ -134,144 +138,58 @@ func TestBelief(t *testing.T) {
 	}
 }
 
-func TestMilliseconds(t *testing.T) {
-	for d, want := range map[time.Duration]int64{
-		math.MinInt64: 1, -1: 1, 0: 1, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2,
-		time.Second: 1000, math.MaxInt64: math.MaxInt64/1_000_000 + 1,
-	} {
-		if got := milliseconds(d); got != want {
-			t.Errorf("milliseconds(%d) = %d, want %d", d, got, want)
-		}
-	}
-}
-
-func TestRemainingTime(t *testing.T) {
-	for pttl, want := range map[int64]time.Duration{
-		-1: -time.Millisecond, 0: time.Millisecond, 1: time.Millisecond, 1500: 1500 * time.Millisecond, -2: time.Millisecond,
-		math.MaxInt64: math.MaxInt64 / time.Millisecond * time.Millisecond, math.MinInt64: time.Millisecond,
-	} {
-		if got := remainingTime(pttl); got != want {
-			t.Errorf("remainingTime(%d) = %v, want %v", pttl, got, want)
-		}
-	}
-}
-
-// Whatever stands in Redis, or comes from it: no panic, and a clear error or a
-// foreign holder.
-
-func FuzzHolder(f *testing.F) {
-	f.Add(int64(1000), "17", "ABCDEFGHIJKLMNOPQRSTUVWXYZ:owner")
-	f.Add(int64(-1), "", "")
-	f.Add(int64(-2), "x", "foreign")
-	f.Add(int64(math.MaxInt64), "-5", "a:b:c")
-	f.Fuzz(func(t *testing.T, pttl int64, fence, value string) {
-		now := time.Now()
-		s, err := holderReply([]any{pttl, []byte(fence), []byte(value)}, now)
-		if err != nil {
-			t.Fatalf("an error for what the script may return: %v", err)
-		}
-		if s.holder.Nobody() != (pttl == pttlNoKey) {
-			t.Errorf("Nobody = %v with a PTTL of %d", s.holder.Nobody(), pttl)
-		}
-		if s.holder.Fence < 0 || !s.holder.Nobody() && s.holder.Remaining == 0 {
-			t.Errorf("%+v", s.holder)
-		}
-		if owner, ours := ownerOf(value); !ours && (owner != value || s.holder.Fence != 0) {
-			t.Errorf("a foreign %q became %+v", value, s.holder)
-		}
-		if _, err := holderReply([]any{fence, pttl, value}, now); err == nil {
-			t.Error("no error for a reply of other types")
-		}
-	})
-}
-
-func FuzzAnnouncement(f *testing.F) {
-	f.Add("acquired 12 1000 11 ABCDEFGHIJKLMNOPQRSTUVWXYZ:owner", "11", "v")
-	f.Add("released ABCDEFGHIJKLMNOPQRSTUVWXYZ:owner", "", "ABCDEFGHIJKLMNOPQRSTUVWXYZ:owner")
-	f.Add("acquired   x", "", "")
-	f.Fuzz(func(t *testing.T, message, fence, value string) {
-		a, ok := parseAnnouncement(message)
-		if !ok {
-			return
-		}
-		want := "released " + a.value
-		if a.acquired {
-			if a.fence <= 0 || a.lease <= 0 {
-				t.Errorf("%q became %+v", message, a)
-			}
-		} else if message != want {
-			t.Errorf("%q became %+v", message, a)
-		}
-		now := time.Now()
-		s := newSighting(value, fence, time.Second, now)
-		if next, follows := s.follows(a, now); follows && !next.holder.Nobody() && next.value != a.value {
-			t.Errorf("%+v follows from %+v and %q", next, s, message)
-		}
-	})
-}
-
-func FuzzAcquireReply(f *testing.F) {
-	f.Add(int64(1), int64(2), int64(1), "x", 0)
-	f.Fuzz(func(t *testing.T, a, b, c int64, s string, shape int) {
-		replies := []any{nil, a, []byte(s), s, []any{}, []any{a}, []any{a, []byte(s)}, []any{[]byte(s), b}, []any{a, b, b, b}, []any{a, b, []byte(s)}, redis.Error(s)}
-		if _, err := acquireReply(replies[uint(shape)%uint(len(replies))]); err == nil {
-			t.Error("no error for a reply that the script does not give")
-		}
-		got, err := acquireReply([]any{a, b})
-		if valid := a == replyMine || a == replyOther; valid != (err == nil) || valid && got != (acquisition{outcome: a, left: remainingTime(b)}) {
-			t.Errorf("{%d, %d} became %+v, %v", a, b, got, err)
-		}
-		got, err = acquireReply([]any{a, b, c})
-		if valid := a == replyAcquired; valid != (err == nil) || valid && got != (acquisition{outcome: a, fence: b, previous: c}) {
-			t.Errorf("{%d, %d, %d} became %+v, %v", a, b, c, got, err)
-		}
-		if n, err := notMineOr(a, replyReleased); (err == nil) != (a == 0 || a == 1) || err == nil && n != a {
-			t.Errorf("%d became %d, %v", a, n, err)
-		}
-		if _, err := intReply(s); err == nil {
-			t.Error("no error for a string")
-		}
-		if n, err := intReply(a); n != a || err != nil {
-			t.Errorf("%d became %d, %v", a, n, err)
-		}
-	})
-}
-
-func TestOwnerOf(t *testing.T) {
-	for value, want := range map[string]struct {
-		owner string
-		ours  bool
-	}{
-		newValue("host:1"):              {"host:1", true},
-		newValue(""):                    {"", true},
-		"":                              {"", false},
-		"host:1":                        {"host:1", false},
-		"abcdefghijklmnopqrstuvwxyz:x":  {"abcdefghijklmnopqrstuvwxyz:x", false},
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZ2:x": {"ABCDEFGHIJKLMNOPQRSTUVWXYZ2:x", false},
-	} {
-		if owner, ours := ownerOf(value); owner != want.owner || ours != want.ours {
-			t.Errorf("ownerOf(%q) = %q, %v, want %q, %v", value, owner, ours, want.owner, want.ours)
-		}
-	}
-}
-
-func TestParseFence(t *testing.T) {
-	for s, want := range map[string]int64{
-		"": 0, "0": 0, "17": 17, "-1": 0, "+5": 0, "x": 0, "1.5": 0, fmt.Sprint(math.MaxInt64): math.MaxInt64,
-	} {
-		if got := parseFence(s); got != want {
-			t.Errorf("parseFence(%q) = %d, want %d", s, got, want)
-		}
-	}
-}
-
-// Who finds a term lost may come before its context has been ended, and is about to release.
-func TestLossEndsTheContextOfATermThatIsLost(t *testing.T) {
-	term := newTerm(t.Context(), &Lock{Key: "k", Pool: new(redis.Pool)})
-	defer term.stop(nil)
-	term.lost = &lostError{term.lock, errTaken}
-	term.lose(errReleased)
-	if cause := context.Cause(term.ctx); !errors.Is(cause, errTaken) {
+// Another goroutine that notes the loss may not have cancelled the context yet, when a
+// caller who is about to release the key finds the session lost.
+func TestLossEndsTheContextOfASessionThatIsLost(t *testing.T) {
+	l := &Lock{Key: "k", Pool: new(redis.Pool)}
+	s := newSession(t.Context(), l.remote(), &l.holds)
+	defer s.stop(nil)
+	s.lost = &lostError{keys: s.remote.keys, reason: errTaken}
+	s.lose(errReleased)
+	if cause := context.Cause(s.ctx); !errors.Is(cause, errTaken) {
 		t.Errorf("the context ended with %v, want why it was lost first", cause)
+	}
+}
+
+// When the next renewal is due, and where, after what happened.
+func TestSchedule(t *testing.T) {
+	const l = lease(60 * time.Second)
+	const interval = 20 * time.Second
+	fresh := schedule{lease: l}
+	steady := schedule{lease: l, steady: true}
+	failing, retry := steady.failed()
+	if !failing.outside || retry <= 0 || retry > 3*time.Second {
+		t.Errorf("after a failure: %+v in %v, want one outside the Pool within a twentieth of the lease", failing, retry)
+	}
+	again, _ := failing.failed()
+	if again.outside {
+		t.Errorf("after two failures: %+v, want one of the Pool", again)
+	}
+	for _, test := range []struct {
+		name     string
+		s        schedule
+		took     time.Duration
+		extra    bool
+		min, max time.Duration
+	}{
+		{"the first", fresh, 0, false, 0, interval},
+		{"the first, and slow", fresh, 8 * time.Second, false, 0, 12 * time.Second},
+		{"every other", steady, 0, false, interval, interval},
+		{"every other, and slow", steady, 8 * time.Second, false, 12 * time.Second, 12 * time.Second},
+		{"slower than the interval", steady, 25 * time.Second, false, 0, 0},
+		{"after a failure", failing, 0, false, 0, interval},
+		{"an extra one in place of one that was due", steady, 0, true, 0, interval},
+	} {
+		seen := map[time.Duration]bool{}
+		for range 50 {
+			next, pause := test.s.counted(test.took, test.extra)
+			if pause < test.min || pause > test.max || next != steady {
+				t.Fatalf("%s: %+v in %v, want %v to %v", test.name, next, pause, test.min, test.max)
+			}
+			seen[pause] = true
+		}
+		if spread := len(seen) > 10; spread != (test.min < test.max) {
+			t.Errorf("%s: %d different pauses of 50", test.name, len(seen))
+		}
 	}
 }

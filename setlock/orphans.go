@@ -56,9 +56,9 @@ func (o orphans) expire(now time.Time) orphans {
 	return slices.DeleteFunc(o, func(x orphan) bool { return !x.running && now.After(x.until) })
 }
 
-// values returns the values that the next acquisition may adopt, as arguments of a script.
-func (o orphans) values() []any {
-	var values []any
+// values returns the values that the next acquisition may adopt.
+func (o orphans) values() []string {
+	var values []string
 	for _, x := range o {
 		if !x.running {
 			values = append(values, x.value)

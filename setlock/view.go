@@ -1,6 +1,10 @@
 package setlock
 
-import "time"
+import (
+	"time"
+
+	"example.com/setlock/internal/protocol"
+)
 
 // expiryGrace is how long after its expiry a key is looked at: Redis counts
 // whole milliseconds.
@@ -12,11 +16,11 @@ type view struct {
 	lease    lease
 	replicas bool // an acquisition may be undone because replicas have not confirmed it
 
-	known bool     // seen is set
-	seen  sighting // what is reported
+	known bool        // seen is set
+	seen  observation // what is reported
 
 	// With replicas: whom a look has found and nothing has confirmed yet.
-	waiting sighting
+	waiting observation
 	since   time.Time // when a look first found waiting; zero: there is none
 	untold  bool      // it should have been announced by then
 
@@ -48,10 +52,10 @@ const (
 
 // told notes an announcement that came at now. It reports whether that changes what is
 // to be reported, and whether it continues what is known: if not, a look must tell.
-func (v *view) told(a announcement, now time.Time) (report, follows bool) {
+func (v *view) told(a protocol.Announcement, now time.Time) (report, follows bool) {
 	s, waits := v.seen, !v.since.IsZero()
 	switch {
-	case waits && a.acquired:
+	case waits && a.Acquired:
 		// It names the one that waits, or the one that acquired after that was undone.
 		s, follows = v.waiting.follows(a, now)
 	case v.known:
@@ -60,7 +64,7 @@ func (v *view) told(a announcement, now time.Time) (report, follows bool) {
 	if !follows {
 		return false, false
 	}
-	if a.acquired {
+	if a.Acquired {
 		v.since = time.Time{}
 	}
 	report = !v.known || !s.same(v.seen)
@@ -75,9 +79,9 @@ func (v *view) told(a announcement, now time.Time) (report, follows bool) {
 // The fence tells of acquisitions that came and went unseen. With replicas they may have
 // been undone for want of confirmation, which is not announced. Then only an
 // announcement proves that somebody held the lock.
-func (v *view) looked(s sighting, why reason, sent, now time.Time) (report bool, about suspicion) {
-	v.answered, v.retry, v.poll = now, time.Time{}, v.lease.poll()
-	moved := v.known && s.fence != v.seen.fence && parseFence(s.fence) != 0
+func (v *view) looked(s observation, why reason, sent, now time.Time) (report bool, about suspicion) {
+	v.answered, v.retry, v.poll = now, time.Time{}, v.lease.pollInterval()
+	moved := v.known && s.fence != v.seen.fence && protocol.ParseFence(s.fence) != 0
 	untold := moved && v.up && why == scheduled
 	again := moved && s.holder.Nobody() && v.seen.holder.Nobody()
 	if v.replicas {
@@ -91,7 +95,7 @@ func (v *view) looked(s sighting, why reason, sent, now time.Time) (report bool,
 				about = perhapsDead
 			}
 			return false, about
-		case sent.Sub(v.since) < v.lease.attempt():
+		case sent.Sub(v.since) < v.lease.renewTimeout():
 			v.waiting = s
 			return false, unsuspected
 		default:
@@ -112,7 +116,7 @@ func (v *view) failed(now time.Time, pause time.Duration) { v.retry = now.Add(pa
 // pushed notes whether announcements arrive from now on.
 func (v *view) pushed(up bool, now time.Time) {
 	if v.up && !up && !v.down.After(v.answered) {
-		v.down, v.poll = now, v.lease.poll()
+		v.down, v.poll = now, v.lease.pollInterval()
 	}
 	v.up = up
 }
@@ -124,7 +128,7 @@ func (v *view) excused() { v.untold = false }
 // now on: Redis has answered its last renewal, which is as good as a look.
 func (v *view) renewed(left time.Duration, now time.Time) {
 	v.retry = time.Time{}
-	v.answered = latest(v.answered, now.Add(left-v.lease.trust()))
+	v.answered = latest(v.answered, now.Add(left-trusted(time.Duration(v.lease))))
 	v.seen.until = latest(v.seen.until, now.Add(left))
 }
 
@@ -147,7 +151,7 @@ func (v *view) due() time.Time {
 	holder := v.seen
 	if !v.since.IsZero() {
 		holder = v.waiting
-		due = earliest(due, v.since.Add(v.lease.attempt()))
+		due = earliest(due, v.since.Add(v.lease.renewTimeout()))
 	}
 	if holder.holder.Remaining > 0 {
 		due = earliest(due, holder.until.Add(expiryGrace))

@@ -3,6 +3,8 @@ package setlock
 import (
 	"testing"
 	"time"
+
+	"example.com/setlock/internal/protocol"
 )
 
 // When the next look is due, by what is known.
@@ -10,10 +12,10 @@ func TestNextLook(t *testing.T) {
 	const l = lease(12 * time.Second)
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
-	held := func(until time.Duration) sighting {
-		return sighting{holder: Holder{Owner: "a", Fence: 1, Remaining: time.Second}, value: "a", until: at(until)}
+	held := func(until time.Duration) observation {
+		return observation{holder: Holder{Owner: "a", Fence: 1, Remaining: time.Second}, value: "a", until: at(until)}
 	}
-	forever := sighting{holder: Holder{Owner: "x", Remaining: -time.Millisecond}, value: "x"}
+	forever := observation{holder: Holder{Owner: "x", Remaining: -time.Millisecond}, value: "x"}
 	for _, test := range []struct {
 		name string
 		view view
@@ -49,17 +51,17 @@ func TestNothingPutsALookOff(t *testing.T) {
 	const l = lease(10 * time.Second)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	v := view{lease: l}
-	v.looked(newSighting("a", "1", time.Hour, now), missed, now, now)
+	v.looked(newObservation("a", "1", time.Hour, now), missed, now, now)
 	v.pushed(true, now)
 	for i, event := range []func(){
 		func() {
-			v.told(announcement{acquired: true, value: "b", fence: 2, previous: "1", lease: time.Hour}, now)
+			v.told(protocol.Announcement{Acquired: true, Value: "b", Fence: 2, Previous: "1", Lease: time.Hour}, now)
 		},
-		func() { v.told(announcement{value: "c"}, now) },
+		func() { v.told(protocol.Announcement{Value: "c"}, now) },
 		func() { v.pushed(false, now) },
 		func() { v.pushed(false, now) },
 		func() {
-			v.told(announcement{acquired: true, value: "d", fence: 3, previous: "2", lease: time.Hour}, now)
+			v.told(protocol.Announcement{Acquired: true, Value: "d", Fence: 3, Previous: "2", Lease: time.Hour}, now)
 		},
 		func() { v.pushed(true, now); v.pushed(false, now) },
 	} {

@@ -2,9 +2,13 @@ package setlock
 
 import (
 	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"example.com/setlock/internal/clock"
-	"example.com/setlock/internal/seam"
+	"example.com/setlock/internal/protocol"
+	"example.com/setlock/internal/trace"
 )
 
 // Watch reports who holds the lock: the present Holder first, the zero Holder for
@@ -49,21 +53,25 @@ func (l *Lock) Watch(ctx context.Context) <-chan Holder {
 
 func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 	defer close(out)
-	now := clock.FromContext(ctx)
-	hub := openHub(l.Pool)
-	defer closeHub(l.Pool)
-	announcements := hub.subscribe(ctx, l.Pool, l.redisNames().topic)
-	defer announcements.close()
+	c, r := clock.FromContext(ctx), l.remote()
+	shared := openShared(l.Pool)
+	defer shared.close()
+	announcements := shared.notifier.Subscribe(ctx, r.keys.Channel)
+	defer announcements.Close()
 
 	var (
 		lease   = l.lease()
 		v       = view{lease: lease, replicas: l.Replicas > 0}
 		pending chan<- Holder // out while v.seen is to be delivered
-		pause   = newBackOff(lease.renewEvery())
-		timer   = now.NewTimer(0)
+		pause   = backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(min(50*time.Millisecond, lease.renewInterval())),
+			backoff.WithMaxInterval(lease.renewInterval()),
+			backoff.WithMaxElapsedTime(0),
+		)
+		timer = c.NewTimer(0)
 	)
 	defer timer.Stop()
-	seam.Pushed(ctx, v.up)
+	trace.Pushed(ctx, v.up)
 	for {
 		look := noReason
 		select {
@@ -72,21 +80,21 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		case pending <- v.seen.holder:
 			pending = nil
 			continue
-		case <-announcements.signal:
-			news, mayMiss, up := announcements.take()
+		case <-announcements.Signal:
+			news, mayMiss, up := announcements.Take()
 			if up != v.up {
-				v.pushed(up, now.Now())
-				seam.Pushed(ctx, up)
+				v.pushed(up, c.Now())
+				trace.Pushed(ctx, up)
 			}
 			if mayMiss || !up {
 				v.excused()
 			}
-			a, ok := parseAnnouncement(string(news))
+			a, ok := protocol.ParseAnnouncement(string(news))
 			switch {
 			case mayMiss:
 				look = missed
 			case ok:
-				report, follows := v.told(a, now.Now())
+				report, follows := v.told(a, c.Now())
 				if report {
 					pending = out
 				}
@@ -99,32 +107,32 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		case <-timer.C():
 			look = scheduled
 			// A Do of this very Lock renews: it sees a loss, and what comes after is announced.
-			if left := l.termLeft(v.seen.value); v.up && left > 0 && v.since.IsZero() {
-				v.renewed(left, now.Now())
+			if left := l.holds.trusted(v.seen.value); v.up && left > 0 && v.since.IsZero() {
+				v.renewed(left, c.Now())
 				look = noReason
 			}
 		}
 		if look != noReason {
-			attempt, cancel := clock.WithTimeout(ctx, lease.attempt())
-			sent := now.Now()
-			s, err := l.look(attempt)
+			attempt, cancel := clock.WithTimeout(ctx, lease.renewTimeout())
+			sent := c.Now()
+			s, err := r.observe(attempt)
 			cancel()
 			if err != nil {
-				v.failed(now.Now(), pause.NextBackOff())
+				v.failed(c.Now(), pause.NextBackOff())
 			} else {
 				pause.Reset()
-				report, about := v.looked(s, look, sent, now.Now())
+				report, about := v.looked(s, look, sent, c.Now())
 				if report {
 					pending = out
 				}
 				switch about {
 				case perhapsDead:
-					announcements.check()
+					announcements.Check()
 				case perhapsMute:
-					announcements.doubt(lease.mistrust())
+					announcements.Doubt(lease.mistrust())
 				}
 			}
 		}
-		timer.Reset(v.due().Sub(now.Now()))
+		timer.Reset(v.due().Sub(c.Now()))
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"example.com/setlock/internal/redistest"
-	"example.com/setlock/internal/seam"
+	"example.com/setlock/internal/trace"
 	"example.com/setlock/setlock"
 )
 
@@ -349,16 +349,9 @@ func TestWatchChecksAQuietConnection(t *testing.T) {
 	})
 }
 
-// A pushObserver keeps what a watch tells it of announcements.
-type pushObserver chan bool
-
-func (pushObserver) Exchanged(time.Time, error) {}
-func (pushObserver) Lost(int64, error)          {}
-func (o pushObserver) Pushed(up bool)           { o <- up }
-
 func TestWatchTellsWhetherItIsPushed(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		told := make(pushObserver, 10)
+		told := make(chan bool, 10)
 		tells := func(when string, want ...bool) {
 			t.Helper()
 			synctest.Wait()
@@ -372,7 +365,7 @@ func TestWatchTellsWhetherItIsPushed(t *testing.T) {
 		}
 		l := w.lock(lease)
 		w.network.Set(redistest.Faults{HoldReplies: true})
-		c := l.Watch(seam.WithObserver(t.Context(), told))
+		c := l.Watch(trace.NewContext(t.Context(), &trace.Trace{Pushed: func(up bool) { told <- up }}))
 		t.Cleanup(func() {
 			for range c {
 			}

@@ -53,7 +53,7 @@ func NewServer(t testing.TB, args ...string) *Server {
 func NewReplica(t testing.TB, primary string) *Server {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(primary)
-	return NewServer(t, "--replicaof", host, port)
+	return NewServer(t, "--replicaof", host+" "+port)
 }
 
 // AwaitReplicas waits until n replicas of the server that dial reaches confirm promptly
@@ -117,8 +117,9 @@ func NewCluster(t testing.TB) []*Server {
 		dir := t.TempDir()
 		s := newServer(t, func(port string) []string {
 			return []string{
-				"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--logfile", "redis.log",
-				"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0",
+				"--bind", "127.0.0.1", "--port", port, "--cluster-port", strconv.Itoa(freePort(t)), "--dir", dir, "--save", "",
+				"--logfile", "redis.log", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+				"--repl-diskless-sync-delay", "0",
 			}
 		})
 		cluster = append(cluster, s)
@@ -169,14 +170,13 @@ func program(t testing.TB, name string) string {
 
 // freePort returns a port on which nobody listens at the moment, below those that the
 // kernel gives to clients: one of these could take it while its server is
-// away, or even connect to itself. The port of a node's cluster bus, which is 10,000
-// higher, is below those too.
+// away, or even connect to itself.
 func freePort(t testing.TB) int {
 	t.Helper()
 	var err error
 	for range 100 {
 		var l net.Listener
-		port := 10_000 + rand.IntN(10_000)
+		port := 10_000 + rand.IntN(20_000)
 		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
 			l.Close()
 			return port

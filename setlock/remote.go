@@ -1,0 +1,92 @@
+package setlock
+
+import (
+	"context"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/protocol"
+	"example.com/setlock/internal/wire"
+)
+
+// A remote is a lock as Redis has it: one method a script. What comes back is in the
+// terms of Redis; what that means for a Lock is up to the caller.
+type remote struct {
+	pool     *redis.Pool
+	keys     *protocol.Keys
+	lease    lease
+	replicas int
+}
+
+// acquire acquires the lock for h, for d. The lock is also free where an orphan holds it.
+func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string) (protocol.Acquisition, wire.Result) {
+	confirmed := r.replicas == 0 // and announced by the script
+	request := wire.Request{
+		Command:  r.keys.Acquire(h.value, d, confirmed, mine, orphans),
+		Replicas: r.replicas,
+		Wait:     min(r.lease.confirmTimeout(), d),
+		Undo:     r.keys.Release(confirmed, h.value),
+	}
+	if !confirmed {
+		request.Confirmed = func(reply any) (then, undo protocol.Command) {
+			return r.announce(h.value, d, reply), r.keys.Release(true, h.value)
+		}
+	}
+	result := wire.Do(ctx, r.pool, request)
+	var a protocol.Acquisition
+	if result.Err == nil {
+		a, result.Err = protocol.ParseAcquire(result.Reply)
+	}
+	return a, result
+}
+
+// announce is the announcement of an acquisition that replicas have confirmed.
+func (r remote) announce(value string, d time.Duration, reply any) protocol.Command {
+	a, _ := protocol.ParseAcquire(reply) // it was read before
+	return r.keys.Announce(a.Announcement(value, d))
+}
+
+// renew sets the remaining time of h to d, on a connection of pool. It reports whether the lock is
+// still h's.
+func (r remote) renew(ctx context.Context, pool *redis.Pool, h *hold, d time.Duration) (mine bool, result wire.Result) {
+	result = r.set(ctx, pool, r.keys.Renew(h.value, h.fence, d))
+	if result.Err == nil {
+		mine, result.Err = protocol.ParseRenew(result.Reply)
+	}
+	return mine, result
+}
+
+// extend adds d to the remaining time of h. A key without expiry gets at least least. It returns the
+// new remaining time, and whether the lock is still h's.
+func (r remote) extend(ctx context.Context, h *hold, d, least time.Duration) (remaining time.Duration, mine bool, result wire.Result) {
+	result = r.set(ctx, r.pool, r.keys.Extend(h.value, h.fence, d, least))
+	if result.Err == nil {
+		remaining, mine, result.Err = protocol.ParseExtend(result.Reply)
+	}
+	return remaining, mine, result
+}
+
+// set sends a command that sets the remaining time.
+func (r remote) set(ctx context.Context, pool *redis.Pool, command protocol.Command) wire.Result {
+	return wire.Do(ctx, pool, wire.Request{Command: command, Replicas: r.replicas, Wait: r.lease.confirmTimeout()})
+}
+
+// release releases the lock, on a connection of pool, where one of values holds it. It reports whether
+// one did.
+func (r remote) release(ctx context.Context, pool *redis.Pool, values ...string) (released bool, result wire.Result) {
+	result = wire.Do(ctx, pool, wire.Request{Command: r.keys.Release(true, values...)})
+	if result.Err == nil {
+		released, result.Err = protocol.ParseRelease(result.Reply)
+	}
+	return released, result
+}
+
+// look reads who holds the lock.
+func (r remote) look(ctx context.Context) (protocol.Sight, error) {
+	result := wire.Do(ctx, r.pool, wire.Request{Command: r.keys.Look()})
+	if result.Err != nil {
+		return protocol.Sight{}, result.Err
+	}
+	return protocol.ParseLook(result.Reply)
+}
