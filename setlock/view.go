@@ -23,6 +23,7 @@ type view struct {
 	waiting observation
 	since   time.Time // when a look first found waiting; zero: there is none
 	untold  bool      // it should have been announced by then
+	named   string    // the value of an acquisition that was announced, and that a look must find
 
 	up       bool          // announcements arrive
 	answered time.Time     // when Redis last answered a look; zero: it never has
@@ -62,6 +63,9 @@ func (v *view) told(a protocol.Announcement, now time.Time) (report, follows boo
 		s, follows = v.seen.follows(a, now)
 	}
 	if !follows {
+		if a.Acquired {
+			v.named = a.Value
+		}
 		return false, false
 	}
 	if a.Acquired {
@@ -87,8 +91,8 @@ func (v *view) looked(s observation, why reason, sent, now time.Time) (report bo
 	if v.replicas {
 		again = again && why == announced
 		switch {
-		case s.holder.Fence == 0 || v.known && s.same(v.seen):
-			untold = false
+		case s.holder.Fence == 0 || v.known && s.same(v.seen) || s.value == v.named:
+			untold = false // nobody, nothing new, or announced, and so confirmed
 		case v.since.IsZero() || !s.same(v.waiting):
 			v.waiting, v.since, v.untold = s, now, untold
 			if untold {
