@@ -13,7 +13,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A campaign is one Run. It belongs to the goroutine of Run.
+// A campaign is one Run. Only the goroutine of Run uses it.
 type campaign struct {
 	election *Election
 	lock     *setlock.Lock
@@ -22,16 +22,16 @@ type campaign struct {
 	pace     backoff.BackOff
 
 	watch  <-chan setlock.Holder // nil until this candidate has to wait
-	stop   context.CancelFunc    // of watch
-	leader setlock.Holder        // another's, as the watch has shown; nobody since our own last term
+	stop   context.CancelFunc    // ends watch
+	leader setlock.Holder        // another candidate, as watch has shown; zero since our last term
 
-	// Of our last term:
-	fence    int64 // 0 before the first
-	held     time.Duration
-	resigned bool
+	// About our last term:
+	fence    int64         // 0 before the first term
+	held     time.Duration // how long the term lasted
+	resigned bool          // Resign ended the term
 }
 
-// run tries to be elected, leads, follows, and so on until ctx ends.
+// run campaigns, leads and follows until ctx ends or an error ends Run.
 func (c *campaign) run(ctx context.Context) error {
 	for {
 		led := false
@@ -67,7 +67,7 @@ func (c *campaign) run(ctx context.Context) error {
 	}
 }
 
-// lead is a term, from the acquisition of the lock to before its release.
+// lead runs one term. Do calls lead after it has acquired the lock and before it releases the lock.
 func (c *campaign) lead(ctx context.Context) (err error) {
 	e := c.election
 	c.fence, _ = setlock.FenceFromContext(ctx)
@@ -76,7 +76,7 @@ func (c *campaign) lead(ctx context.Context) (err error) {
 	returned := false
 	defer func() {
 		if !returned {
-			err = errPanicked // for Changes: the panic propagates
+			err = errPanicked // for Changes only; the panic propagates
 		}
 		t.end(err)
 	}()
@@ -92,15 +92,17 @@ func (c *campaign) lead(ctx context.Context) (err error) {
 	return err
 }
 
-// follow waits until nobody holds the lock, or until ctx ends. An attempt that found the lock held
-// proves nothing, because the hold that it met may be undone. Only a leader that the watch shows
-// resets the pace and ends the trouble of attempts. While the watch shows nobody, follow waits for
-// what it shows next, for one step of the pace at most. Nobody again is an answer: a leader
-// has come and gone.
+// follow waits until nobody holds the lock, or until ctx ends.
+//
+// An attempt that found the lock held does not prove that there is a leader, because the hold that
+// the attempt found may be undone. So only a leader that the watch shows resets the pace and ends
+// the trouble of attempts. While the watch shows nobody, follow waits for the next holder that the
+// watch shows, for one step of the pace at most. When the watch shows nobody once more, a leader
+// has come and gone, and follow returns.
 func (c *campaign) follow(ctx context.Context) {
 	if !c.follows() {
 		d := c.pace.NextBackOff()
-		if d == backoff.Stop { // nothing has failed
+		if d == backoff.Stop { // there is no error that could end Run
 			d = c.lease / 10
 		}
 		c.next(ctx, d)
@@ -114,12 +116,15 @@ func (c *campaign) follow(ctx context.Context) {
 	c.pace.Reset()
 }
 
-// rest lets another candidate go first after our own term, which ended with err. It lasts one step
-// of the pace. Where announcements do not arrive, it lasts until the candidates that poll have
-// looked and tried: they look every tenth of the Lease at most, and have half of that for the
-// way. When another one leads meanwhile, rest follows it: at once after Resign, otherwise after
-// the step, because work that fails at once must not be called again at once. It returns false
+// rest lets another candidate go first after our own term, which ended with err. It returns false
 // if the pace has stopped.
+//
+// rest waits for one step of the pace. Where announcements do not arrive, rest waits until the
+// candidates that poll have looked and tried. They look at least once in a tenth of the Lease, and
+// rest gives their requests half of this time to arrive.
+//
+// When another candidate leads meanwhile, rest follows it: at once after Resign, in other cases
+// after the step, because work that fails at once must not be called again at once.
 func (c *campaign) rest(ctx context.Context, err error) bool {
 	if err == nil || c.resigned || c.held >= c.lease {
 		c.pace.Reset()
@@ -139,8 +144,8 @@ func (c *campaign) rest(ctx context.Context, err error) bool {
 	return true
 }
 
-// pause waits for one step of the pace, or until ctx ends. It returns false if
-// the pace has stopped.
+// pause waits for one step of the pace, or until ctx ends. It returns false if the pace has
+// stopped.
 func (c *campaign) pause(ctx context.Context) bool {
 	d := c.pace.NextBackOff()
 	if d == backoff.Stop {
@@ -150,7 +155,8 @@ func (c *campaign) pause(ctx context.Context) bool {
 	return true
 }
 
-// wait waits until a time, or until ctx ends. With yield, it also ends when another candidate leads.
+// wait waits until the given time, or until ctx ends. If yield is true, wait also returns when
+// another candidate leads.
 func (c *campaign) wait(ctx context.Context, until time.Time, yield bool) {
 	for !(yield && c.follows()) && c.next(ctx, max(until.Sub(c.clock.Now()), 0)) {
 	}
@@ -159,8 +165,8 @@ func (c *campaign) wait(ctx context.Context, until time.Time, yield bool) {
 // follows reports whether another candidate leads, as the watch has shown.
 func (c *campaign) follows() bool { return !c.leader.Nobody() }
 
-// next waits for the next holder that the watch shows, for d at most unless that is
-// backoff.Stop, or until ctx ends. It reports whether there was one.
+// next waits for the next holder that the watch shows, for d at most, or until ctx ends. If d is
+// backoff.Stop, there is no time limit. next reports whether the watch showed a holder.
 func (c *campaign) next(ctx context.Context, d time.Duration) bool {
 	if c.watch == nil {
 		watching, stop := context.WithCancel(ctx)
@@ -189,8 +195,8 @@ func (c *campaign) next(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// isPast reports whether h is our last term, or a term before it: the watch may show a term when
-// ours, which came after it, is over.
+// isPast reports whether h is our last term or a term before it. The watch may show such a term
+// late, when our last term is over. It must not be taken for a new leader.
 func (c *campaign) isPast(ctx context.Context, h setlock.Holder) bool {
 	switch {
 	case h.Fence == 0 || h.Fence > c.fence:
@@ -198,14 +204,15 @@ func (c *campaign) isPast(ctx context.Context, h setlock.Holder) bool {
 	case h.Fence == c.fence:
 		return h.Owner == c.election.owner()
 	}
-	// A new leader has a lower fence where Redis has lost its data and its clock was set back.
+	// A new leader also has a lower fence if Redis lost its data and its clock was set back. A look
+	// at the lock tells the two cases apart.
 	asking, cancel := clock.WithTimeout(ctx, c.lease/6)
 	defer cancel()
 	now, err := c.lock.Holder(asking)
 	return err == nil && (now.Fence != h.Fence || now.Owner != h.Owner)
 }
 
-// unwatch ends the watch, if there is one.
+// unwatch ends the watch, if there is one, and waits for its end.
 func (c *campaign) unwatch() {
 	if c.watch == nil {
 		return

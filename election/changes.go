@@ -7,40 +7,42 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A Change is what has become of an election, as one candidate sees it.
+// A Change is one change of an election, as one candidate sees it.
 type Change struct {
 	Leader  string    // the Owner of the leader's Lock; "" when nobody is known to lead
-	Leading bool      // whether that is this candidate
-	Fence   int64     // the leader's fencing token; 0 when there is none
-	Err     error     // why this candidate's own term has ended; nil otherwise, and when OnElected has returned nil by itself
-	Time    time.Time // when this candidate learnt it
+	Leading bool      // whether this candidate is the leader
+	Fence   int64     // the leader's fencing token; 0 when nobody is known to lead
+	Err     error     // why this candidate's term ended; nil if OnElected returned nil by itself, and in any other Change
+	Time    time.Time // when this candidate learnt of the change
 }
 
-// changesBuffer is how far a reader of Changes may be behind.
+// changesBuffer is how many changes a reader of Changes may be behind.
 const changesBuffer = 16
 
-// Changes returns a channel of its own for each call. It receives the present state
-// first, the zero Change if nothing is known yet, and then every change in order. A
-// reader that is more than 16 behind misses the oldest of them, never the
-// newest. Nobody waits for a reader: a channel may be abandoned. But it is kept, with its last 16
-// changes, until Run returns: call Changes once for each consumer, not for each request.
+// Changes returns a new channel on each call. The channel receives the present state first, which
+// is the zero Change if nothing is known yet, and then every change in order. A reader that is
+// more than 16 changes behind misses the oldest of them, never the newest.
 //
-// The channel is closed when Run returns; after that, and until another Run,
-// Changes returns one that has the last state and is closed.
+// The Election never waits for a reader, so a channel may be abandoned. But the Election keeps an
+// abandoned channel, with its last 16 changes, until Run returns. So call Changes once for each
+// consumer, not once for each request.
+//
+// The channel is closed when Run returns. After that, and until another Run, Changes returns a
+// channel that has the last state and is closed.
 func (e *Election) Changes() <-chan Change {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.changes.subscribe(e.returned)
 }
 
-// see notes the holder that the watch has shown.
+// see records the holder that the watch has shown, and logs a new leader.
 func (e *Election) see(h setlock.Holder) {
 	if e.noteHolder(h) && !h.Nobody() {
 		e.log(slog.LevelInfo, "new leader seen", slog.String("leader", h.Owner), slog.Int64("fence", h.Fence))
 	}
 }
 
-// noteHolder tells readers of h. It returns false if that is no change.
+// noteHolder records h and sends it to the readers. It returns false if h is no change.
 func (e *Election) noteHolder(h setlock.Holder) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -52,14 +54,14 @@ func (e *Election) noteHolder(h setlock.Holder) bool {
 	return true
 }
 
-// A changes is the last Change, and who reads them. It is used by one goroutine at a time.
+// A changes is the last Change and the channels of the readers. Election.mu guards it.
 type changes struct {
 	present Change
 	readers map[chan Change]struct{}
 }
 
-// subscribe returns a channel that receives the present state, and then every change until close;
-// with ended, it is closed after the present state.
+// subscribe returns a channel that receives the present state, and then every change until close.
+// If ended is true, the channel has only the present state and is closed.
 func (s *changes) subscribe(ended bool) <-chan Change {
 	c := make(chan Change, changesBuffer)
 	c <- s.present
@@ -74,8 +76,8 @@ func (s *changes) subscribe(ended bool) <-chan Change {
 	return c
 }
 
-// tell makes c the present state, and sends it to every reader. It never blocks: where a reader is
-// too far behind, the oldest change is dropped.
+// tell makes c the present state and sends c to every reader. It never blocks: if the channel of a
+// reader is full, tell drops the oldest change in it.
 func (s *changes) tell(c Change) {
 	s.present = c
 	for reader := range s.readers {

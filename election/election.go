@@ -17,8 +17,8 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// ErrResigned is the cause of the context of OnElected after Resign. Test for
-// it with [errors.Is].
+// ErrResigned is the cause of the context of OnElected after [Election.Resign]. Test for it with
+// [errors.Is].
 var ErrResigned = errors.New("election: resigned")
 
 var (
@@ -28,61 +28,67 @@ var (
 	errPanicked = errors.New("election: OnElected panicked or called runtime.Goexit")
 )
 
-// An Election is one candidate. A literal with a Lock is ready to use. All methods
-// may be called concurrently; the fields must not be changed after the first call,
-// and an Election must not be copied after it.
+// An Election is one candidate. A literal with a Lock is ready to use.
+//
+// All methods may be called concurrently. After the first call of a method, the fields must not be
+// changed and the Election must not be copied.
 type Election struct {
-	// Lock is what the leader holds. Required. Its Key names the election, its
-	// Owner this candidate, and its Lease is how long the others wait when
-	// the leader dies. It must not be used for anything else meanwhile.
+	// Lock is the lock that the leader holds. It is required. Its Key names the election, and its
+	// Owner names this candidate. Its Lease is how long the other candidates wait when the leader
+	// dies. While the Election uses the Lock, nothing else may use it.
 	Lock *setlock.Lock
 
-	// OnElected is called in the goroutine of Run when this candidate is elected, never
-	// twice at a time. Its context carries the fencing token, see
-	// [setlock.FenceFromContext], and ends when the leadership does; it must
-	// return then. When it returns, whether nil or an error, the leadership is given up,
-	// another may go first, and this candidate campaigns again when [Election.Resign]
-	// says, but never before one step of BackOff; an error made by [backoff.Permanent]
-	// ends Run instead. A
-	// panic releases the lock and goes on.
+	// OnElected is the work of the leader. Run calls OnElected in its own goroutine when this
+	// candidate is elected, and never twice at a time. The context of OnElected carries the
+	// fencing token, see [setlock.FenceFromContext]. The context ends when the leadership ends, and
+	// OnElected must return then.
 	//
-	// nil: the leadership is held until the context of Run ends.
+	// When OnElected returns, whether nil or an error, the leadership ends. Another candidate may
+	// go first: this candidate campaigns again after the time that [Election.Resign] documents, and
+	// never before one step of BackOff. But an error made by [backoff.Permanent] ends Run. If
+	// OnElected panics, the lock is released and the panic propagates.
+	//
+	// If OnElected is nil, the leadership is held until the context of Run ends.
 	OnElected func(ctx context.Context) error
 
-	// BackOff makes the pace of a Run: after errors, after a term, and when an attempt
-	// finds the lock held while nobody is seen to lead. A leader that is seen resets it,
-	// and so does a term, unless OnElected returned an error within a Lease. When it says
-	// [backoff.Stop], Run returns the last error. Run resets it before the first use, so
-	// BackOff may return the same object each time, but not to two Elections at once.
+	// BackOff returns the pace of a Run. One step is one result of its NextBackOff. Run waits for
+	// one step after an error, after a term, and when an attempt finds the lock held while nobody
+	// is seen to lead. Run resets the pace when a leader is seen, and after a term unless OnElected
+	// returned an error within a Lease. When a step is [backoff.Stop], Run returns the last error.
 	//
-	// nil: exponential with jitter from 100 ms to 5 s, without limit.
+	// Run also resets the pace before the first use. So BackOff may return the same object each
+	// time, but not to two Elections at the same time.
+	//
+	// If BackOff is nil, the pace is exponential with jitter from 100 ms to 5 s, without limit.
 	BackOff func() backoff.BackOff
 
-	// Logger is told of terms and new leaders at Info, and of attempts that
-	// failed at Warn, once per change of the error. Its keys are key, owner,
-	// leader, fence, err, and held for the length of a term. Its Handler must not
-	// block, for it is called between renewals. nil: silent.
+	// Logger receives terms and new leaders at level Info. It receives failed attempts at level
+	// Warn, once per change of the error. Its keys are key, owner, leader, fence, err, and held,
+	// which is the length of a term. The Handler of Logger must not block, because it is called
+	// between renewals. If Logger is nil, nothing is logged.
 	Logger *slog.Logger
 
-	mu       sync.Mutex // guards what follows; never held across I/O
-	running  bool
-	returned bool           // a Run has returned, and none runs
-	clock    clock.Clock    // of the last Run
-	leader   setlock.Holder // as last seen
+	mu       sync.Mutex     // guards the fields below; never held across I/O
+	running  bool           // true while a Run runs
+	returned bool           // a Run has returned, and no other Run has begun since
+	clock    clock.Clock    // the clock of the last Run
+	leader   setlock.Holder // the leader as last seen
 	changes  changes
 	term     *term // non-nil while OnElected runs
-	loss     loss  // the last one that no term was told of
+	loss     loss  // the last loss that was reported while term was nil
 	health   health
 	pushed   bool // announcements reach the watch of the last Run
 }
 
-// Run campaigns, and leads when elected, until ctx ends; it returns nil then,
-// after OnElected has returned and the lock is released. It blocks.
+// Run campaigns, and leads when this candidate is elected, until ctx ends. Run blocks. When ctx
+// ends, Run returns nil, after OnElected has returned and the lock is released.
 //
-// An error of Redis never ends it. It returns an error at once if the Lock is
-// missing, has no Key or Pool, or has a field out of range, and if a Run of this
-// Election runs already; the error that OnElected has made permanent; and when
-// BackOff stops, the last error, nil if OnElected had returned that.
+// An error of Redis never ends Run. Run returns before ctx ends in these cases:
+//   - The Lock is nil, has no Key or no Pool, or has a field out of range, or another Run of this
+//     Election runs. Run returns an error at once.
+//   - OnElected returned an error made by [backoff.Permanent]. Run returns the error inside it.
+//   - BackOff returned [backoff.Stop]. Run returns the last error, which is nil if OnElected
+//     returned nil last.
 func (e *Election) Run(ctx context.Context) error {
 	if err := e.begin(clock.FromContext(ctx)); err != nil {
 		return err
@@ -95,7 +101,7 @@ func (e *Election) Run(ctx context.Context) error {
 	if pace == nil {
 		return errBackOff
 	}
-	pace.Reset() // it may be that of an earlier Run
+	pace.Reset() // an earlier Run may have used the same object
 	c := &campaign{election: e, lock: e.Lock, lease: e.lease(), clock: e.clock, pace: pace}
 	defer c.unwatch()
 	return c.run(trace.NewContext(ctx, &trace.Trace{
@@ -107,15 +113,18 @@ func (e *Election) Run(ctx context.Context) error {
 	}))
 }
 
-// Resign ends the term that OnElected is in, if there is one: its context ends with the
-// cause ErrResigned. Resign does not wait.
+// Resign ends the present term of this candidate, if it leads: the context of OnElected ends with
+// the cause [ErrResigned]. Resign does not wait until OnElected returns.
 //
-// The candidate stays a candidate. However soon after the election it resigns, the next leader
-// is another candidate if one that reaches Redis waits. Where announcements arrive, the
-// hand-over takes a few round trips. Without a new leader, the resigned candidate
-// campaigns again after one step of BackOff. While announcements do not reach it, it
-// waits for a tenth to a fifth of the Lease if that is longer, because the others look at the lock
-// ten to twenty times per Lease. Where announcements can be received but nobody may publish them, it may be the next.
+// After Resign, this candidate is still a candidate. The next leader is another candidate if one
+// that reaches Redis waits, however soon after the election Resign was called. Where announcements
+// arrive, the hand-over takes a few round trips.
+//
+// Without a new leader, this candidate campaigns again after one step of BackOff. While
+// announcements do not reach it, it waits for a tenth to a fifth of the Lease if this is longer
+// than the step, because the other candidates look at the lock ten to twenty times per Lease.
+//
+// Where announcements can be received but nobody may publish them, this candidate may be the next.
 func (e *Election) Resign() {
 	e.mu.Lock()
 	t := e.term
@@ -125,9 +134,9 @@ func (e *Election) Resign() {
 	}
 }
 
-// IsLeader reports whether this candidate leads: true only while the context of OnElected
-// lives and the lock is trusted, as judged by the clock at the call. It asks nobody and never
-// blocks.
+// IsLeader reports whether this candidate leads. It returns true only while the context of
+// OnElected has not ended and the lock is trusted, by the clock at the time of the call. IsLeader
+// sends nothing to Redis and never blocks.
 func (e *Election) IsLeader() bool {
 	e.mu.Lock()
 	t := e.term
@@ -135,19 +144,21 @@ func (e *Election) IsLeader() bool {
 	return t.leads()
 }
 
-// Leader returns who leads, as last seen; the zero Holder when nobody was.
+// Leader returns the leader as last seen. It returns the zero Holder when nobody was seen to lead.
 func (e *Election) Leader() setlock.Holder {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.leader
 }
 
-// Check returns an error when OnElected still runs tolerance after its context has ended:
-// the process should be killed then, for another may lead. It also returns one, with
-// the last error, when Redis has not answered as it should, or has refused every
-// attempt to be elected, for tolerance, counted from the first that failed. An attempt that
-// finds the lock held counts as accepted when a leader is seen. A follower
-// asks about once a Lease. Check returns nil while no Run runs.
+// Check returns an error in two cases, and nil while no Run runs:
+//   - OnElected still runs although its context ended tolerance ago. The process should be killed
+//     then, because another candidate may lead.
+//   - For tolerance, counted from the first failure, Redis has not answered as it should, or has
+//     refused every attempt to be elected. The error then contains the last error.
+//
+// An attempt that finds the lock held counts as accepted when a leader is seen. A follower sends a
+// request to Redis about once per Lease.
 func (e *Election) Check(tolerance time.Duration) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -163,15 +174,15 @@ func (e *Election) Check(tolerance time.Duration) error {
 	return e.health.check(now, tolerance)
 }
 
-// note changes the health after something that ended with err, and logs err if it is news.
+// note updates the health after an event that ended with err, and logs err if its kind is new.
 func (e *Election) note(err error, after func(health) health) {
 	if e.setHealth(err, after) {
 		e.log(slog.LevelWarn, "attempt failed", slog.Any("err", err))
 	}
 }
 
-// setHealth changes the health. It reports whether err is to be logged: not after Run
-// has returned, when the helper that undoes an acquisition may still run.
+// setHealth updates the health. It reports whether err is to be logged. The helper that undoes an
+// acquisition may fail after Run has returned. Such an error is not logged.
 func (e *Election) setHealth(err error, after func(health) health) (warn bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -179,7 +190,7 @@ func (e *Election) setHealth(err error, after func(health) health) (warn bool) {
 	return warn && e.running
 }
 
-// setPushed notes whether announcements reach the watch.
+// setPushed records whether announcements reach the watch.
 func (e *Election) setPushed(up bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -222,13 +233,13 @@ func (e *Election) backOff() backoff.BackOff {
 	)
 }
 
-// lease is the Lease of the Lock, the default if it names none.
+// lease returns the Lease of the Lock, or the default if the Lock names none.
 func (e *Election) lease() time.Duration { return cmp.Or(e.Lock.Lease, setlock.DefaultLease) }
 
-// owner is what others see of this candidate.
+// owner returns the Owner of the Lock, or the default if the Lock names none.
 func (e *Election) owner() string { return cmp.Or(e.Lock.Owner, protocol.DefaultOwner()) }
 
-// log logs with the keys that every record has.
+// log logs msg with the keys that every record has. It does nothing without a Logger.
 func (e *Election) log(level slog.Level, msg string, attrs ...slog.Attr) {
 	if e.Logger == nil {
 		return

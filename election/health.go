@@ -11,22 +11,23 @@ import (
 	"example.com/setlock/internal/clock"
 )
 
-// A health is how well a candidate gets on with Redis, and what of it was logged. It is
-// a value: its methods return the health after what happened.
+// A health is the trouble that a candidate has with Redis, and which error was logged last. It is a
+// value: its methods return the health after an event.
 type health struct {
-	calls    trouble // of calls to Redis
-	attempts trouble // of attempts to be elected
-	trying   bool    // an attempt is under way, or the last one has failed
-	logged   string  // the kind of error last logged; "" since a success
+	calls    trouble // the trouble with calls to Redis
+	attempts trouble // the trouble with attempts to be elected
+	trying   bool    // an attempt is under way, or the last attempt failed
+	logged   string  // the kind of the error logged last; "" since a success
 }
 
-// A trouble is an error that lasts, and since when. Without an error there is none.
+// A trouble is a series of failures without a success in between: the last error, and the time of
+// the first. The zero trouble is none.
 type trouble struct {
 	err   error
 	since time.Time
 }
 
-// after returns the trouble after err, nil for none, at some time.
+// after returns the trouble after an event at the given time. err is nil for a success.
 func (t trouble) after(err error, at time.Time) trouble {
 	switch {
 	case err == nil:
@@ -37,8 +38,9 @@ func (t trouble) after(err error, at time.Time) trouble {
 	return trouble{err, t.since}
 }
 
-// called returns the health after a call that ended at some time, with nil where Redis answered as a
-// server that works. That says nothing of attempts: a Redis that can be read may refuse to write.
+// called returns the health after a call that ended at the given time. err is nil if Redis answered
+// as a working server does. Such an answer does not end the trouble of attempts: a Redis that
+// answers reads may refuse writes.
 func (h health) called(err error, at time.Time) health {
 	h.calls = h.calls.after(err, at)
 	return h
@@ -56,16 +58,16 @@ func (h health) failed(err error, at time.Time) health {
 	return h
 }
 
-// accepted returns the health when attempts need not fail: this candidate leads, or another
-// one is seen to lead.
+// accepted returns the health when this candidate leads, or another candidate is seen to lead. So
+// Redis accepts attempts.
 func (h health) accepted() health {
 	h.attempts, h.trying = trouble{}, false
 	return h
 }
 
-// warns reports whether err, the last one, is to be logged: when it is of another kind than the one
-// that was logged last. A success forgets that one, except the success of a read while an
-// attempt is under way.
+// warns reports whether err, the result of the last event, is to be logged. An error is logged if
+// its kind is not the kind that was logged last. After a success, an error of any kind is logged.
+// The exception is a read that succeeds while trying is set, because the attempt may still fail.
 func (h health) warns(err error) (health, bool) {
 	switch {
 	case err != nil:
@@ -78,7 +80,7 @@ func (h health) warns(err error) (health, bool) {
 	return h, false
 }
 
-// check returns an error when Redis has been in trouble for tolerance at now.
+// check returns an error if a trouble has lasted for tolerance at now.
 func (h health) check(now time.Time, tolerance time.Duration) error {
 	for _, t := range []trouble{h.calls, h.attempts} {
 		if t.err == nil {
@@ -91,8 +93,8 @@ func (h health) check(now time.Time, tolerance time.Duration) error {
 	return nil
 }
 
-// kind is what stays the same of an error from attempt to attempt, and of one that
-// wraps it: without the port that a connection happened to have.
+// kind returns the part of err that is the same from attempt to attempt, and in errors that wrap
+// err. For example, the local port of a connection is not in it.
 func kind(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError

@@ -5,20 +5,25 @@ import (
 	"net/http"
 )
 
-// status is the body of the answer of ServeHTTP.
+// A status is the JSON body that ServeHTTP writes.
 type status struct {
 	Key     string `json:"key"`
-	Owner   string `json:"owner"`   // this candidate
-	Leading bool   `json:"leading"` // whether it leads
-	Leader  string `json:"leader"`  // who does, as last seen
-	Fence   int64  `json:"fence"`   // the leader's fencing token
+	Owner   string `json:"owner"`   // the Owner of this candidate
+	Leading bool   `json:"leading"` // whether this candidate leads
+	Leader  string `json:"leader"`  // the Owner of the leader, as last seen
+	Fence   int64  `json:"fence"`   // the leader's fencing token, as last seen
 }
 
-// ServeHTTP answers GET and HEAD with 200 on the leader and 503 elsewhere, as
-// [Election.IsLeader] judges at the request, and a JSON body of the election's
-// "key", this candidate's "owner", whether it is "leading", and "leader" and "fence"
-// of whoever leads, as last seen. It asks nobody, so that a load balancer may ask it
-// often.
+// ServeHTTP answers GET and HEAD with status 200 if this candidate leads and with status 503
+// otherwise, as [Election.IsLeader] judges at the time of the request. The body is a JSON object:
+//
+//	key      the Key of the election
+//	owner    the Owner of this candidate
+//	leading  whether this candidate leads
+//	leader   the Owner of the leader, as last seen
+//	fence    the fencing token of the leader, as last seen
+//
+// ServeHTTP sends nothing to Redis, so a load balancer may call it often.
 func (e *Election) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -42,5 +47,5 @@ func (e *Election) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.Leading {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	json.NewEncoder(w).Encode(s) // fails when the client has gone
+	json.NewEncoder(w).Encode(s) // fails when the client has disconnected
 }

@@ -11,41 +11,41 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A term is the time from the election of this candidate until its OnElected has
-// returned.
+// A term is one leadership of this candidate, from its election until OnElected has returned.
 type term struct {
 	election *Election
 	fence    int64
 	start    time.Time
-	ctx      context.Context // of OnElected
+	ctx      context.Context // the context of OnElected
 	cancel   context.CancelCauseFunc
-	stop     func() bool    // keeps noticeEnd from being called
-	noticing sync.WaitGroup // noticeEnd, when it is to run or runs
+	stop     func() bool    // prevents the call of noticeEnd, or returns false
+	noticing sync.WaitGroup // done when noticeEnd has returned or was stopped
 
 	// Guarded by Election.mu:
-	ended time.Time // when ctx ended, as noticed
-	told  bool      // Changes has told that the term is over
+	ended time.Time // when noticeEnd found that ctx had ended; zero before
+	told  bool      // the readers of Changes know that the term has ended
 }
 
-// A loss is that of a hold.
+// A loss is the loss of the hold with the given fence, and its reason.
 type loss struct {
 	fence int64
 	err   error
 }
 
-// beginTerm begins a term under ctx, the context of a Do.
+// beginTerm begins a term. ctx is the context that Do gives to its function.
 func (e *Election) beginTerm(ctx context.Context, fence int64) *term {
 	t := &term{election: e, fence: fence, start: e.clock.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	t.noticing.Add(1)
 	t.stop = context.AfterFunc(t.ctx, t.noticeEnd)
 	if early := e.enterTerm(t); early.fence == fence {
-		t.tellEnd(early.err, false) // the lock was lost before there was a term
+		t.tellEnd(early.err, false) // the lock was lost before the term began
 	}
 	return t
 }
 
-// enterTerm tells of t. It returns the last loss that no term was told of.
+// enterTerm records t and sends the change to the readers. It returns the last loss that was
+// reported while there was no term.
 func (e *Election) enterTerm(t *term) loss {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -57,15 +57,16 @@ func (e *Election) enterTerm(t *term) loss {
 	return early
 }
 
-// lost tells of the loss of the hold with this fence at once, while OnElected still runs, and also when
-// its context had ended for another reason.
+// lost reports the loss of the hold with the given fence at once, while OnElected still runs, and
+// even if the context of OnElected had ended for another reason.
 func (e *Election) lost(fence int64, err error) {
 	if t := e.termOrLoss(loss{fence, err}); t != nil && t.fence == fence {
 		t.tellEnd(err, false)
 	}
 }
 
-// termOrLoss returns the term. Without one it keeps l for the term that may be about to begin.
+// termOrLoss returns the present term. Do may lose the lock before its function has begun the term.
+// Then the loss would not be reported, so termOrLoss keeps l for the term that is about to begin.
 func (e *Election) termOrLoss(l loss) *term {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,13 +76,12 @@ func (e *Election) termOrLoss(l loss) *term {
 	return e.term
 }
 
-// leads reports whether the term is one in which this candidate leads, now. It returns
-// false for nil.
+// leads reports whether this candidate leads now, in the term t. It returns false if t is nil.
 func (t *term) leads() bool {
 	return t != nil && t.ctx.Err() == nil && t.election.Lock.Fence() == t.fence
 }
 
-// noticeEnd is called when the context of OnElected has ended, which still runs.
+// noticeEnd records when the context of OnElected has ended, while OnElected still runs.
 func (t *term) noticeEnd() {
 	defer t.noticing.Done()
 	t.election.mu.Lock()
@@ -89,7 +89,7 @@ func (t *term) noticeEnd() {
 	t.ended = t.election.clock.Now()
 }
 
-// end ends the term: OnElected has returned err.
+// end ends the term after OnElected has returned err.
 func (t *term) end(err error) {
 	cause := context.Cause(t.ctx)
 	t.cancel(context.Canceled)
@@ -107,8 +107,8 @@ func (t *term) end(err error) {
 	t.tellEnd(err, true)
 }
 
-// tellEnd tells that the term has ended because of err, unless that was told. over says whether
-// OnElected has returned.
+// tellEnd reports that the term has ended because of err, unless the end was reported before. over
+// is true if OnElected has returned.
 func (t *term) tellEnd(err error, over bool) {
 	now := t.election.clock.Now()
 	if t.noteEnd(Change{Err: err, Time: now}, over) {
@@ -117,7 +117,8 @@ func (t *term) tellEnd(err error, over bool) {
 	}
 }
 
-// noteEnd tells readers of c, the end of the term. It returns false if that was told.
+// noteEnd records the end of the term and sends c to the readers. It returns false if the end was
+// reported before.
 func (t *term) noteEnd(c Change, over bool) bool {
 	e := t.election
 	e.mu.Lock()
