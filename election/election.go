@@ -38,10 +38,10 @@ type Election struct {
 	// dies. While the Election uses the Lock, nothing else may use it.
 	Lock *setlock.Lock
 
-	// OnElected is the work of the leader. Run calls OnElected in its own goroutine when this
-	// candidate is elected, and never twice at a time. The context of OnElected carries the
-	// fencing token, see [setlock.FenceFromContext]. The context ends when the leadership ends, and
-	// OnElected must return then.
+	// OnElected is the work of the leader. It is called when this candidate is elected, in the
+	// goroutine that called Run, and never twice at a time. Its context carries the fencing token,
+	// see [setlock.FenceFromContext]. The context ends when the leadership ends, and OnElected must
+	// return then.
 	//
 	// When OnElected returns, whether nil or an error, the leadership ends. Another candidate may
 	// go first: this candidate campaigns again after the time that [Election.Resign] documents, and
@@ -83,12 +83,12 @@ type Election struct {
 // Run campaigns, and leads when this candidate is elected, until ctx ends. Run blocks. When ctx
 // ends, Run returns nil, after OnElected has returned and the lock is released.
 //
-// An error of Redis never ends Run. Run returns before ctx ends in these cases:
+// An error of Redis never ends Run. Three things do:
 //   - The Lock is nil, has no Key or no Pool, or has a field out of range, or another Run of this
 //     Election runs. Run returns an error at once.
-//   - OnElected returned an error made by [backoff.Permanent]. Run returns the error inside it.
-//   - BackOff returned [backoff.Stop]. Run returns the last error, which is nil if OnElected
-//     returned nil last.
+//   - OnElected returns an error made by [backoff.Permanent]. Run returns the error inside it.
+//   - BackOff stops, see [backoff.Stop]. Run returns the last error, or nil if OnElected returned
+//     nil last.
 func (e *Election) Run(ctx context.Context) error {
 	if err := e.begin(clock.FromContext(ctx)); err != nil {
 		return err

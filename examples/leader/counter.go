@@ -18,30 +18,30 @@ var counterSource string
 
 var counterScript = redis.NewScript(1, counterSource)
 
-// countRefused is the count that counter.lua returns to a stale fence.
+// countRefused is the count that counter.lua returns when it refuses a stale fence.
 const countRefused = 0
 
-// countEvery is the pace of the leader's work.
+// countEvery is the time between two steps of the leader's work.
 const countEvery = time.Second
 
-// errStale is the error of a step whose fence a later leader has outrun.
+// errStale is the error of a step that was refused because a later leader has counted.
 var errStale = errors.New("stale fence")
 
-// A counter is what the leader works on. It stands for anything that must not be
-// written by one who has been replaced, and it does what such a thing has to do:
-// it remembers the highest fence that it has seen, and refuses a lower one in
-// the same step in which it would be written.
+// A counter is the data that the leader works on. It is an example of data that an old leader must
+// not write. Such data must do what the counter does: it remembers the highest fence that it has
+// seen, and refuses a lower fence, in the same atomic step that writes.
 //
-// The lock alone is not enough. A process can be stopped after its last look at
-// its context and before its write reaches Redis; when it goes on, another leads.
+// The lock alone is not enough. A process can be stopped after its last check of its context and
+// before its write reaches Redis. When the process continues, another process may lead.
 type counter struct {
 	pool *redis.Pool
 	key  string
 	say  func(format string, args ...any)
 }
 
-// counterKey returns the key of the counter of the lock with the given key. Both
-// are in one Cluster slot: what stands in braces decides it, else the whole key.
+// counterKey returns the key of the counter that belongs to the lock with the given key. Both keys
+// are in the same Cluster slot. The text in braces decides the slot; without braces, the whole key
+// does.
 func counterKey(key string) string {
 	if _, after, ok := strings.Cut(key, "{"); ok && strings.IndexByte(after, '}') > 0 {
 		return key + ":counter"
@@ -49,10 +49,9 @@ func counterKey(key string) string {
 	return "{" + key + "}:counter"
 }
 
-// work counts until ctx ends. It is the OnElected of the election: when it
-// returns, the leadership is given up. It does so with errStale in its error if
-// another has led since; a step that fails for another reason is tried again,
-// for ctx ends should Redis stay away.
+// work counts until ctx ends. It is the OnElected of the election, so the leadership ends when work
+// returns. If a later leader has counted, work returns an error that wraps errStale. After any
+// other error, work tries the step again. If Redis stays away, ctx ends.
 func (c *counter) work(ctx context.Context) error {
 	fence, ok := setlock.FenceFromContext(ctx)
 	if !ok {
@@ -78,8 +77,8 @@ func (c *counter) work(ctx context.Context) error {
 	}
 }
 
-// step adds one to the counter and returns what it counts now. After an error
-// that is not errStale, the step may or may not have been counted.
+// step adds one to the counter and returns the new count. After an error that is not errStale,
+// nobody knows whether the step was counted.
 func (c *counter) step(ctx context.Context, fence int64) (int64, error) {
 	conn, err := c.pool.GetContext(ctx)
 	if err != nil {
@@ -94,7 +93,7 @@ func (c *counter) step(ctx context.Context, fence int64) (int64, error) {
 		return 0, fmt.Errorf("unexpected reply %v", reply)
 	}
 	if reply[0] == countRefused {
-		return 0, fmt.Errorf("%w: %d, but %d has been here", errStale, fence, reply[1])
+		return 0, fmt.Errorf("%w %d: a leader with fence %d has counted", errStale, fence, reply[1])
 	}
 	return reply[0], nil
 }

@@ -15,29 +15,28 @@ import (
 )
 
 const (
-	// demoName is whom the lines of the demo itself are about.
+	// demoName is the name in the lines that the demo itself prints.
 	demoName = "demo"
-	// killAfter is how long a leader leads before it is killed: between two of its
-	// steps, so that none is counted without being shown.
+	// killAfter is how long a leader leads before the demo kills it. The kill falls between two
+	// steps of the leader, so no step is counted but not printed.
 	killAfter = 7 * countEvery / 2
-	// restartAfter is the pause before a replica that has ended by itself is
-	// started again.
+	// restartAfter is the pause before the demo starts a replica again that ended by itself.
 	restartAfter = time.Second
-	// lookEvery is how often the demo looks whether whoever started it lives.
+	// lookEvery is how often the demo checks whether its parent process lives.
 	lookEvery = time.Second
-	// grace is how long replicas may take to end before they are killed.
+	// grace is how long a replica may take to end before it is killed.
 	grace = 5 * time.Second
 )
 
-// errOrphan ends a demo that nobody could end: go run hands a Ctrl-C on, and
-// leaves its program behind when it is killed.
-var errOrphan = errors.New("the process that started the demo has gone")
+// errOrphan ends the demo when its parent process has ended. When go run is killed, it leaves the
+// demo running, and no Ctrl-C reaches the demo any more.
+var errOrphan = errors.New("the parent process of the demo has ended")
 
 // ids are the names of the replicas.
 var ids = []string{"a", "b", "c"}
 
-// A demo runs replicas as child processes and kills those that lead. All of it
-// belongs to the goroutine of loop.
+// A demo runs replicas as child processes and kills each leader. Only the goroutine of loop uses
+// its fields.
 type demo struct {
 	config
 	out      *printer
@@ -47,7 +46,7 @@ type demo struct {
 	waits    sync.WaitGroup
 
 	leader setlock.Holder
-	vacant time.Time // since when nobody leads; zero while somebody does, and at first
+	vacant time.Time // since when nobody leads; zero while there is a leader, and before the first
 }
 
 type child struct {
@@ -56,7 +55,7 @@ type child struct {
 	killed  bool // by the demo
 }
 
-// An exit is the end of a child's process, and how it came.
+// An exit is the end of a child's process.
 type exit struct {
 	*child
 	state *os.ProcessState
@@ -100,14 +99,14 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	for range watch {
 	}
 	if err == nil {
-		d.say("has ended, and all replicas: %v", cause)
+		d.say("and all replicas have ended: %v", cause)
 	}
 	return err
 }
 
 func (d *demo) say(format string, args ...any) { d.out.line(demoName, format, args...) }
 
-// loop runs until ctx ends, which closes watch and asks the children to end.
+// loop runs until ctx ends. The end of ctx closes watch and asks the children to end.
 func (d *demo) loop(ctx context.Context, watch <-chan setlock.Holder) error {
 	kill, restart := time.NewTimer(killAfter), time.NewTimer(restartAfter)
 	kill.Stop()
@@ -136,7 +135,7 @@ func (d *demo) loop(ctx context.Context, watch <-chan setlock.Holder) error {
 		case x := <-d.exits:
 			d.ended(ctx, x)
 			if !x.killed || d.vacant.IsZero() {
-				restart.Reset(restartAfter) // else when another leads
+				restart.Reset(restartAfter) // in the other case, when the next leader is seen
 			}
 		case <-look.C:
 			if os.Getppid() != parent {
@@ -150,7 +149,7 @@ func (d *demo) loop(ctx context.Context, watch <-chan setlock.Holder) error {
 	}
 }
 
-// sees notes who leads now.
+// sees records and prints the new leader.
 func (d *demo) sees(h setlock.Holder) {
 	led := !d.leader.Nobody()
 	d.leader = h
@@ -161,25 +160,24 @@ func (d *demo) sees(h setlock.Holder) {
 	case !h.Nobody():
 		d.say("sees %s lead", h.Owner)
 	case led && d.vacant.IsZero():
-		d.vacant = time.Now() // it has handed over, or its lease has run out
+		d.vacant = time.Now() // the leader has handed over, or its lease has run out
 	}
 }
 
-// killLeader kills the leader, as kill -9 does, if it lives and is one of the
-// children.
+// killLeader kills the leader, as kill -9 does, if the leader lives and is one of the children.
 func (d *demo) killLeader() {
 	c := d.children[d.leader.Owner]
 	if c == nil || !d.vacant.IsZero() {
 		return
 	}
-	d.say("kills %s, which cannot hand over: its lease has to run out", c.id)
+	d.say("kills %s, which cannot hand over: its lease must run out", c.id)
 	c.killed = true
 	d.vacant = time.Now()
-	c.process.Kill() // fails if it has ended, which is all the same
+	c.process.Kill() // an error means that the process has ended already
 }
 
-// ended notes the end of a child. It says so unless that was to be: the demo has
-// killed it, or all end with ctx.
+// ended records the end of a child. It prints the end unless the end is expected, because the demo
+// has killed the child or because ctx has ended.
 func (d *demo) ended(ctx context.Context, x exit) {
 	delete(d.children, x.id)
 	if x.killed || ctx.Err() != nil && x.state.ExitCode() == 0 {
@@ -203,9 +201,9 @@ func (d *demo) startMissing(ctx context.Context) error {
 	return nil
 }
 
-// start starts a replica. The demo holds its standard input and does nothing
-// with it: when ctx ends, it is closed, and when the demo dies, however that
-// happens, the system closes it. Either way the replica ends.
+// start starts a replica. The demo holds the other end of the replica's standard input and writes
+// nothing to it. When ctx ends, the demo closes the input. When the demo dies, even by kill -9, the
+// system closes the input. In both cases the replica ends.
 func (d *demo) start(ctx context.Context, id string) error {
 	cmd := exec.CommandContext(ctx, d.exe,
 		"-redis", d.addr, "-id", id, "-key", d.key, "-lease", d.lease.String(), "-stdin")
@@ -218,14 +216,14 @@ func (d *demo) start(ctx context.Context, id string) error {
 	cmd.WaitDelay = grace
 	if err := cmd.Start(); err != nil {
 		if ctx.Err() != nil {
-			return nil // too late to start anything
+			return nil // the demo is about to end
 		}
 		return err
 	}
 	c := &child{id: id, process: cmd.Process}
 	d.children[id] = c
 	d.waits.Go(func() {
-		cmd.Wait() // what it returns besides the state is how ctx ended
+		cmd.Wait() // its error only repeats the state, or says that ctx ended
 		d.exits <- exit{c, cmd.ProcessState}
 	})
 	return nil

@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// demoLease is short: it is how long nobody leads after a kill.
+	// demoLease is short, because nobody leads for this time after a kill.
 	demoLease = 2 * time.Second
-	// minLease is the shortest Lease that a Lock takes.
+	// minLease is the shortest Lease that a Lock accepts.
 	minLease = 100 * time.Millisecond
 )
 
-// A config is what the flags say.
+// A config is the values of the flags, and what follows from them.
 type config struct {
-	redis string        // as given
-	id    string        // of this replica; "" in the demo
-	key   string        // of the lock
+	redis string        // the flag as given
+	id    string        // the name of this replica; "" in the demo
+	key   string        // the key of the lock
 	lease time.Duration // 0: the default of a Lock
-	http  string        // where to listen; "" nowhere
-	limit time.Duration // when to end; 0 never
-	stdin bool          // end when standard input does
+	http  string        // the address to listen on; "" for none
+	limit time.Duration // when to end; 0 for never
+	stdin bool          // end when standard input ends
 
-	url  string // of Redis, with its password; "" is the demo
-	addr string // host:port of Redis, fit to be printed
+	url  string // the URL of Redis, with its password; "" in the demo
+	addr string // host:port of Redis, without secrets
 }
 
 func flags(c *config) *flag.FlagSet {
@@ -42,13 +42,13 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.id, "id", "", "with -redis: the `name` of this replica (default host:pid)")
 	f.StringVar(&c.key, "key", "leader", "the `key` of the lock; replicas with the same one elect one leader")
 	f.DurationVar(&c.lease, "lease", 0, "`how long` the others wait when the leader dies, at least 100ms (default 15s, 2s in the demo)")
-	f.StringVar(&c.http, "http", "", "with -redis: `address` to serve who leads on: 200 on the leader, 503 elsewhere")
+	f.StringVar(&c.http, "http", "", "with -redis: `address` of an HTTP server that answers 200 on the leader, 503 elsewhere")
 	f.DurationVar(&c.limit, "for", 0, "end after this `time` (default: on Ctrl-C or SIGTERM)")
-	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input does, as when the program at its other end dies")
+	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input ends, for example because the parent process died")
 	return f
 }
 
-// help writes how to call the program.
+// help writes the usage of the program.
 func help(w io.Writer) {
 	fmt.Fprint(w, `usage: leader [flags]
 
@@ -62,7 +62,8 @@ several in different terminals.
 	f.PrintDefaults()
 }
 
-// parse returns what args say, or flag.ErrHelp, or what is wrong with them.
+// parse returns the config that args give. It returns flag.ErrHelp if args ask for help, and another
+// error if args are wrong.
 func parse(args []string) (config, error) {
 	var c config
 	f := flags(&c)
@@ -100,7 +101,7 @@ func parse(args []string) (config, error) {
 	return c, nil
 }
 
-// replica checks what only a replica has, and fills in what follows from it.
+// replica checks the flags that only a replica has, and sets the fields that follow from them.
 func (c *config) replica(given map[string]bool) (err error) {
 	if given["id"] && c.id == "" {
 		return errors.New("-id is empty")
@@ -119,9 +120,9 @@ func (c *config) replica(given map[string]bool) (err error) {
 	return err
 }
 
-// parseRedis returns the URL of s, which is one or host:port, and host:port
-// without what is secret. Its errors quote nothing of s: where s is no valid URL,
-// nobody can tell which part is the password.
+// parseRedis returns the URL that s gives, and its host:port without secrets. s is a URL or
+// host:port. The errors of parseRedis quote nothing of s, because in an invalid URL any part may be
+// the password.
 func parseRedis(s string) (full, addr string, err error) {
 	const form = "want host:port or a redis:// or rediss:// URL"
 	wrong := func(what string) (string, string, error) {
@@ -163,7 +164,7 @@ func parseRedis(s string) (full, addr string, err error) {
 	return full, net.JoinHostPort(u.Hostname(), port), nil
 }
 
-// userinfo matches what may be secret in a URL, and rather too much.
+// userinfo matches everything in a URL that may be secret. It may match more.
 var userinfo = regexp.MustCompile(`(?s)://.*@`)
 
 // redact returns s without the user and the password of any URL in it.

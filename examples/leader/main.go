@@ -1,21 +1,23 @@
-// Leader is replicas that elect a leader, and a leader whose work checks its
-// fencing token.
+// Leader shows replicas that elect a leader. The work of the leader checks its fencing token.
+//
+// The first form is a demo that needs nothing but Go:
 //
 //	go run ./examples/leader
 //
-// needs nothing but Go: it starts an embedded Redis and three replicas, kills the
-// leader every few seconds, and shows how long nobody led.
+// The demo starts an embedded Redis and three replicas. It kills the leader every few seconds, and
+// prints for how long nobody led.
+//
+// The second form runs one replica on a real Redis. Start it in several terminals, each with an id
+// of its own:
 //
 //	go run ./examples/leader -redis localhost:6379 -id a
 //
-// is one replica on a real Redis, to be started in as many terminals as one
-// likes. Ctrl-C or SIGTERM makes a leader hand over at once, kill -9 makes the
-// others wait for its lease, and kill -STOP followed by kill -CONT shows a leader
-// that learns late that it is none any more. With -http it answers 200 while it
-// leads and 503 otherwise.
+// Ctrl-C or SIGTERM makes a leader hand over at once. After kill -9, the other replicas wait until
+// the lease of the leader has run out. kill -STOP and then kill -CONT shows a leader that learns
+// late that it has lost the leadership. With -http, a replica answers 200 while it leads and 503
+// otherwise.
 //
-// The leader counts, in Redis, in a script that refuses whoever has been
-// replaced: see counter.lua.
+// The leader counts in Redis, in a script that refuses an old leader: see counter.lua.
 package main
 
 import (
@@ -40,12 +42,12 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal ends the program in good order; a second one kills it.
+	// The first signal ends ctx, so that the program hands over and ends. A second signal kills it.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the program until ctx ends. It returns the exit code.
+// run runs the program until ctx ends. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -74,15 +76,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitOK
 }
 
-// A printer writes lines, each in one piece, so that processes can share their
-// output.
+// A printer writes each line in one call of Write, so that processes can share an output.
 type printer struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
-// line writes when it was called, whom the line is about, and what there is
-// to say.
+// line writes one line: the time, who, and the formatted text without secrets.
 func (p *printer) line(who, format string, args ...any) {
 	text := fmt.Sprintf("%s  %-4s  %s\n", time.Now().Format("15:04:05.000"), who, redact(fmt.Sprintf(format, args...)))
 	p.mu.Lock()

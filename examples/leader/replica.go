@@ -18,24 +18,23 @@ import (
 )
 
 const (
-	// redisTimeout bounds each step of talking to Redis.
+	// redisTimeout bounds each dial, read and write on a connection to Redis.
 	redisTimeout = 2 * time.Second
-	// httpTimeout bounds how long a client may take to ask who leads.
+	// httpTimeout bounds each HTTP request.
 	httpTimeout = 5 * time.Second
-	// tolerance is how long Redis may be silent, or the work go on after its
-	// context has ended, before the replica says so.
+	// tolerance is how long Redis may be silent, or the work may run after its context has ended,
+	// before the replica prints a warning.
 	tolerance = 500 * time.Millisecond
-	// checkEvery is how often the replica looks at that, repeatEvery how often it
-	// says the same again.
+	// checkEvery is how often the replica calls Check. repeatEvery is how often it repeats the
+	// warning.
 	checkEvery  = 250 * time.Millisecond
 	repeatEvery = 5 * time.Second
 )
 
 var errStdin = errors.New("standard input has ended")
 
-// newPool returns a pool of connections to the Redis at url, which parseRedis has
-// checked. Every step has a timeout: a server that is silent shall not hold up
-// who has something else to try.
+// newPool returns a pool of connections to the Redis at url, which parseRedis has checked. Every
+// dial, read and write has a timeout, so that a silent server cannot block its caller for long.
 func newPool(url string) *redis.Pool {
 	return &redis.Pool{
 		MaxIdle:     4,
@@ -51,8 +50,8 @@ func newPool(url string) *redis.Pool {
 	}
 }
 
-// runReplica is one candidate, from its start until ctx ends. A Redis that cannot
-// be reached is no error: it says so and tries again.
+// runReplica runs one candidate until ctx ends. When Redis cannot be reached, the candidate prints
+// a warning and tries again. This is no error of runReplica.
 func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -75,7 +74,7 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 	say("starts, pid %d, Redis on %s", os.Getpid(), c.addr)
 
 	if c.stdin {
-		// Not joined: nothing but its end interrupts a read of standard input.
+		// This goroutine is not joined, because nothing can interrupt a read of standard input.
 		go func() {
 			io.Copy(io.Discard, stdin)
 			cancel(errStdin)
@@ -97,7 +96,7 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 		})
 	}
 
-	// Returns when ctx has ended, the work has returned, and the lock is released.
+	// Run returns when ctx has ended, the work has returned, and the lock is released.
 	err := e.Run(ctx)
 	cause := context.Cause(ctx)
 	cancel(nil)
@@ -112,8 +111,7 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 	return err
 }
 
-// report says what becomes of the election, until Run returns, which closes
-// changes.
+// report prints each change of the election. It returns when Run has closed changes.
 func report(changes <-chan election.Change, say func(string, ...any)) {
 	for c := range changes {
 		switch {
@@ -131,12 +129,12 @@ func report(changes <-chan election.Change, say func(string, ...any)) {
 	}
 }
 
-// checkUp says when something is wrong with e, and when that is over, until
-// ctx ends. A program that has no other way to interrupt its work would exit here.
+// checkUp prints a warning while Check of e returns an error, and a line when Check returns nil
+// again, until ctx ends. A program that has no other way to stop its work should exit here.
 func checkUp(ctx context.Context, e *election.Election, say func(string, ...any)) {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
-	var said time.Time // zero: all is well
+	var said time.Time // when the last warning was printed; zero while all is well
 	for {
 		select {
 		case <-ctx.Done():
