@@ -87,7 +87,7 @@ func (h health) check(now time.Time, tolerance time.Duration) error {
 			continue
 		}
 		if lasts := clock.Elapsed(t.since, now); lasts >= tolerance {
-			return fmt.Errorf("election: Redis has not answered for %v: %w", lasts.Round(time.Millisecond), t.err)
+			return fmt.Errorf("election: Redis has not accepted requests for %v: %w", lasts.Round(time.Millisecond), t.err)
 		}
 	}
 	return nil
