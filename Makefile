@@ -1,4 +1,4 @@
-# Short names for the commands of README.md and .ci/run. All that a change must pass is .ci/run.
+# Short names for the commands of README.md and .ci/run. .ci/run runs all that a change must pass.
 
 BENCH = .
 BENCHTIME = 1x
@@ -9,7 +9,7 @@ SOAK_FOR = 30s
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): ## /\1	/p' $(MAKEFILE_LIST)
 
-test: ## run the tests; those of a real Redis are skipped where there is none
+test: ## run the tests; tests of a real Redis are skipped if redis-server is missing
 	go test ./...
 
 race: ## run the tests and the histories with the race detector, on a real Redis

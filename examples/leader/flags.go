@@ -42,7 +42,7 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.id, "id", "", "with -redis: the `name` of this replica (default host:pid)")
 	f.StringVar(&c.key, "key", "leader", "the `key` of the lock; replicas with the same one elect one leader")
 	f.DurationVar(&c.lease, "lease", 0, "`how long` the others wait when the leader dies, at least 100ms (default 15s, 2s in the demo)")
-	f.StringVar(&c.http, "http", "", "with -redis: `address` of an HTTP server that answers 200 on the leader, 503 elsewhere")
+	f.StringVar(&c.http, "http", "", "with -redis: serve HTTP on this `address`: 200 on the leader, 503 elsewhere")
 	f.DurationVar(&c.limit, "for", 0, "end after this `time` (default: on Ctrl-C or SIGTERM)")
 	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input ends, for example because the parent process died")
 	return f
@@ -52,9 +52,9 @@ func flags(c *config) *flag.FlagSet {
 func help(w io.Writer) {
 	fmt.Fprint(w, `usage: leader [flags]
 
-Without -redis: a demo that needs nothing. Three replicas elect a leader, which
-is killed every few seconds. With -redis: one replica on a real Redis; start
-several in different terminals.
+Without -redis: a demo with an embedded Redis. Three replicas elect a leader,
+and the demo kills the leader every few seconds. With -redis: one replica on a
+real Redis. Start several replicas in different terminals.
 
 `)
 	f := flags(new(config))
