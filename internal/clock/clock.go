@@ -1,8 +1,8 @@
-// Package clock is the one seam between this module and time.
+// Package clock is the only place where this module uses time.
 //
-// A [Clock] is carried by a context, so that no exported type of the module
-// shows it: without one, [FromContext] gives [System]. Package clocktest has a
-// clock whose time a test moves.
+// A context carries the [Clock], so no exported type of the module has one. For a context
+// without a Clock, [FromContext] returns [System]. Package clocktest has a clock whose time
+// is moved by a test.
 package clock
 
 import (
@@ -10,28 +10,28 @@ import (
 	"time"
 )
 
-// A Clock tells the time and runs timers. All methods may be called
-// concurrently.
+// A Clock tells the time and runs timers. Its methods may be called by several goroutines
+// at the same time.
 type Clock interface {
 	// Now returns the current time.
 	Now() time.Time
 	// NewTimer returns a Timer that sends the time on its channel after d.
 	NewTimer(d time.Duration) Timer
-	// AfterFunc returns a Timer that calls f in a goroutine of its own
-	// after d. Its C returns nil.
+	// AfterFunc returns a Timer that calls f in its own goroutine after d. The C of this
+	// Timer returns nil.
 	AfterFunc(d time.Duration, f func()) Timer
 }
 
-// A Timer is a [time.Timer] of some Clock. As there, since Go 1.23, no stale
-// value is received from C after Stop or Reset have returned.
+// A Timer is a [time.Timer] of a Clock. As with time.Timer since Go 1.23, no stale value is
+// received from C after Stop or Reset has returned.
 type Timer interface {
 	C() <-chan time.Time
 	Stop() bool
 	Reset(d time.Duration) bool
 }
 
-// System is the clock of the machine. Inside a testing/synctest bubble it is
-// the clock of the bubble.
+// System is the clock of the machine. Inside a testing/synctest bubble, System is the clock
+// of the bubble.
 var System Clock = system{}
 
 type system struct{}
@@ -48,10 +48,10 @@ func (system) AfterFunc(d time.Duration, f func()) Timer {
 
 func (t systemTimer) C() <-chan time.Time { return t.Timer.C }
 
-// Elapsed returns how much time has passed between two readings of a Clock:
-// the larger of what the monotonic clock and what the wall clock say. A
-// suspended machine stops the first, a clock set back spoils the second; a
-// lease that ended by either has ended.
+// Elapsed returns how much time has passed between two readings of a Clock: the larger of
+// the differences on the monotonic and on the wall clock. The monotonic clock stops while a
+// machine is suspended. The wall clock may be set back. So a lease has ended when either
+// clock says so.
 func Elapsed(from, to time.Time) time.Duration {
 	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
@@ -71,9 +71,9 @@ func FromContext(ctx context.Context) Clock {
 	return System
 }
 
-// WithTimeout is [context.WithTimeout] on the Clock that ctx carries. The
-// context ends with the cause [context.DeadlineExceeded]; its Err is
-// [context.Canceled] then, and it shows no Deadline of its own.
+// WithTimeout is [context.WithTimeout] on the Clock that ctx carries. When d has passed,
+// the cause of the context is [context.DeadlineExceeded], and its Err is
+// [context.Canceled]. The context has no Deadline of its own.
 func WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := FromContext(ctx).AfterFunc(d, func() { cancel(context.DeadlineExceeded) })

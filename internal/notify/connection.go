@@ -12,26 +12,28 @@ import (
 )
 
 const (
-	// firstRedial and lastRedial are the shortest and the longest pause between two dials.
+	// firstRedial and lastRedial are the shortest and the longest pause before the
+	// connection is dialled again.
 	firstRedial = 50 * time.Millisecond
 	lastRedial  = 5 * time.Second
-	// dialTimeout bounds a dial, if that heeds its ctx.
+	// dialTimeout bounds a dial that heeds its ctx.
 	dialTimeout = 10 * time.Second
 )
 
-// A connection listens to the channels of a Notifier. When it breaks, it dials again, until
-// its last subscription ends.
+// A connection listens to the channels of a Notifier. When the connection to Redis breaks,
+// it dials again. It ends with the last subscription.
 type connection struct {
 	notifier *Notifier
 	clock    clock.Clock
-	cancel   context.CancelFunc
-	done     chan struct{}
-	wake     chan struct{} // one slot: there is something to send
+	cancel   context.CancelFunc // ends run
+	done     chan struct{}      // closed when run has ended
+	wake     chan struct{}      // one slot; full when talk may have something to send
 
 	talk talk // guarded by Notifier.mu
 }
 
-// newConnection starts a connection. Of ctx it keeps the values only.
+// newConnection starts a connection. The connection uses the values of ctx. It does not end
+// when ctx ends.
 func newConnection(ctx context.Context, n *Notifier) *connection {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &connection{
@@ -46,7 +48,7 @@ func newConnection(ctx context.Context, n *Notifier) *connection {
 	return c
 }
 
-// run dials and listens until ctx ends.
+// run dials and listens, again and again, until ctx ends.
 func (c *connection) run(ctx context.Context) {
 	defer close(c.done)
 	pause := backoff.NewExponentialBackOff(
@@ -61,7 +63,7 @@ func (c *connection) run(ctx context.Context) {
 			continue
 		}
 		if _, ok := conn.(redis.ConnWithTimeout); !ok {
-			conn.Close() // it cannot listen for longer than its own timeout
+			conn.Close() // it cannot listen for longer than its read timeout
 			c.sleep(ctx, quiet)
 			continue
 		}
@@ -74,7 +76,7 @@ func (c *connection) run(ctx context.Context) {
 	}
 }
 
-// sleep waits for d, or until ctx ends.
+// sleep blocks for d, or until ctx ends.
 func (c *connection) sleep(ctx context.Context, d time.Duration) {
 	timer := c.clock.NewTimer(d)
 	defer timer.Stop()
@@ -84,11 +86,11 @@ func (c *connection) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dial returns a connection, or nil. A dial that does not return is left behind
-// when ctx ends.
+// dial returns a connection to Redis, or nil. When ctx ends, dial returns nil at once. A
+// goroutine that is blocked in Notifier.dial then remains until that function returns.
 func (c *connection) dial(ctx context.Context) redis.Conn {
 	dialled := make(chan redis.Conn)
-	go func() { // ends with the dial
+	go func() { // ends when Notifier.dial returns
 		bounded, cancel := clock.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		conn, err := c.notifier.dial(bounded)
@@ -111,7 +113,8 @@ func (c *connection) dial(ctx context.Context) redis.Conn {
 	}
 }
 
-// serve subscribes and listens on conn until it breaks, is given up, or ctx ends.
+// serve subscribes and listens on conn until conn breaks, the talk gives conn up, or ctx
+// ends.
 func (c *connection) serve(ctx context.Context, conn redis.Conn) {
 	defer c.locked((*talk).end)
 	broken := make(chan struct{})
@@ -119,7 +122,7 @@ func (c *connection) serve(ctx context.Context, conn redis.Conn) {
 		defer close(broken)
 		c.listen(conn)
 	}()
-	// Closing a connection of redigo ends its Receive and its Flush.
+	// Closing a connection of redigo ends a Receive and a Flush that are blocked.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
@@ -156,7 +159,7 @@ func (c *connection) serve(ctx context.Context, conn redis.Conn) {
 	}
 }
 
-// send sends commands.
+// send sends commands without waiting for their replies.
 func (c *connection) send(conn redis.Conn, commands []command) error {
 	for _, command := range commands {
 		var args []any
@@ -170,7 +173,7 @@ func (c *connection) send(conn redis.Conn, commands []command) error {
 	return conn.Flush()
 }
 
-// listen receives from conn until it breaks.
+// listen passes what arrives on conn to the talk, until conn breaks.
 func (c *connection) listen(conn redis.Conn) {
 	for {
 		reply, err := redis.ReceiveWithTimeout(conn, 0)
@@ -182,7 +185,7 @@ func (c *connection) listen(conn redis.Conn) {
 	}
 }
 
-// locked calls f with the talk.
+// locked calls f with the talk, under Notifier.mu.
 func (c *connection) locked(f func(*talk)) {
 	c.notifier.mu.Lock()
 	defer c.notifier.mu.Unlock()

@@ -1,7 +1,7 @@
-// Package notify receives what Redis publishes: one connection serves all
-// subscriptions of a Notifier, and is dialled again when it breaks, when it does not
-// answer, and when it keeps silent about what it should tell.
+// Package notify receives the messages that Redis publishes. One connection serves all
+// subscriptions of a Notifier. It is dialled again when it breaks, when it does not answer,
+// and when it does not deliver a message that it should deliver.
 //
-// It knows channels and bytes. What a message means, and whether one is missing, its
-// subscribers know.
+// Package notify knows channels and bytes. Its subscribers know what a message means, and
+// whether a message is missing.
 package notify

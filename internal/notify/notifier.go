@@ -9,37 +9,39 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// A Notifier serves subscriptions. It has a connection from the first of them to the last.
+// A Notifier serves subscriptions. It has a connection while there is a subscription.
 type Notifier struct {
 	dial func(ctx context.Context) (redis.Conn, error)
 
-	mu   sync.Mutex  // guards what follows, and what connection and Subscription say
-	conn *connection // nil: nobody subscribes
+	mu   sync.Mutex  // guards conn, and the fields of connection and Subscription that are marked
+	conn *connection // nil when there is no subscription
 }
 
-// New returns a Notifier that dials with dial, which may ignore its ctx.
+// New returns a Notifier that dials with dial. dial may ignore its ctx.
 func New(dial func(ctx context.Context) (redis.Conn, error)) *Notifier {
 	return &Notifier{dial: dial}
 }
 
-// A Subscription receives the messages of one channel, the newest only.
+// A Subscription receives the messages of one channel. A newer message replaces an older
+// one that was not taken.
 type Subscription struct {
-	// Signal holds one element when Take has something new.
+	// Signal holds one element when Take has something new to return.
 	Signal <-chan struct{}
 
 	notifier *Notifier
 	conn     *connection
 	channel  string
-	signal   chan struct{} // Signal
+	signal   chan struct{} // Signal, to send on
 
-	// Guarded by Notifier.mu.
-	message []byte // the newest, nil for none
-	missed  bool   // messages may have been missed
+	// Guarded by Notifier.mu:
+	message []byte // the newest, not taken yet; nil for none
+	missed  bool   // messages may have been missed since the last Take
 	up      bool   // messages arrive
 }
 
-// Subscribe starts to listen to channel, until Close. Messages arrive when Take reports it. Of ctx, the
-// connection keeps the values only.
+// Subscribe starts a subscription to channel, until Close. Messages arrive once Take has
+// returned true for up. The connection uses the values of ctx. It does not end when ctx
+// ends.
 func (n *Notifier) Subscribe(ctx context.Context, channel string) *Subscription {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,8 +60,9 @@ func (n *Notifier) Subscribe(ctx context.Context, channel string) *Subscription 
 	return s
 }
 
-// Take returns the newest message since the last call, nil for none; whether messages
-// may have been missed since then; and whether messages arrive. It never blocks.
+// Take returns the newest message since the last Take, or nil when there is none. missed
+// reports whether messages may have been missed since the last Take. up reports whether
+// messages arrive. Take never blocks.
 func (s *Subscription) Take() (message []byte, missed, up bool) {
 	s.notifier.mu.Lock()
 	defer s.notifier.mu.Unlock()
@@ -68,7 +71,7 @@ func (s *Subscription) Take() (message []byte, missed, up bool) {
 	return message, missed, up
 }
 
-// Check asks the connection for an answer. Without one it is dialled again.
+// Check sends a PING on the connection. Without an answer, the connection is dialled again.
 func (s *Subscription) Check() {
 	s.notifier.mu.Lock()
 	defer s.notifier.mu.Unlock()
@@ -76,21 +79,21 @@ func (s *Subscription) Check() {
 	wake(s.conn.wake)
 }
 
-// Doubt notes that a message should have come. The connection is checked. When it
-// answers, and no message comes within patience either, it is dialled again, unless
-// that was done for a doubt less than pause ago.
+// Doubt records that a message should have come. The connection is checked by a PING. If
+// the connection answers and no message comes within patience, the connection is dialled
+// again. It is not dialled again if a doubt has ended a connection less than pause ago.
 func (s *Subscription) Doubt(pause time.Duration) {
 	s.notifier.mu.Lock()
 	defer s.notifier.mu.Unlock()
 	if !s.up || s.missed || s.message != nil {
-		return // something has come since, or could not come
+		return // a message has come since, or could not come
 	}
 	s.conn.talk.doubt(s.channel, pause, s.conn.clock.Now())
 	wake(s.conn.wake)
 }
 
-// Close ends the subscription. The last Close of a Notifier blocks until its connection is
-// closed.
+// Close ends the subscription. The Close of the last subscription of a Notifier blocks
+// until the connection has ended.
 func (s *Subscription) Close() {
 	if conn := s.unsubscribe(); conn != nil {
 		conn.cancel()
@@ -98,7 +101,8 @@ func (s *Subscription) Close() {
 	}
 }
 
-// unsubscribe removes the subscription. It returns the connection if this was the last one.
+// unsubscribe removes s from its topic. If s was the last subscription, unsubscribe returns
+// the connection, which the caller must end. Otherwise it returns nil.
 func (s *Subscription) unsubscribe() *connection {
 	n := s.notifier
 	n.mu.Lock()
@@ -116,7 +120,7 @@ func (s *Subscription) unsubscribe() *connection {
 	return s.conn
 }
 
-// wake puts an element into a channel of one slot.
+// wake puts an element into c, a channel of one slot, unless c is full.
 func wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -7,29 +7,30 @@ import (
 )
 
 const (
-	// quiet is after how much silence a connection is checked by a PING.
-	// Subscribers have it checked when a message is missing, so this may be rare. As often,
-	// what was refused is subscribed to again.
+	// quiet is how long a connection may be silent before it is checked by a PING. It may
+	// be long, because subscribers have the connection checked when a message is missing. A
+	// SUBSCRIBE that Redis has refused is also sent again this often.
 	quiet = 2 * time.Minute
-	// patience is how long an answer may take, and a message that is missing.
+	// patience is how long a connection may take to answer, or to deliver a message that is
+	// missing.
 	patience = 5 * time.Second
 )
 
-// A pulse is what tells whether a connection is of use. It is a value.
+// A pulse tells whether a connection works. It is a value.
 type pulse struct {
-	heard   time.Time // when something came last; at first, when the connection began
-	asked   time.Time // when the oldest command without a reply was sent; zero: all have one
-	missing time.Time // when the oldest message that is still missing was missed; zero: none is
+	heard   time.Time // when something arrived last, or when the connection began
+	asked   time.Time // when the oldest command without a reply was sent; zero: all have a reply
+	missing time.Time // when the oldest missing message began to be missing; zero: none is missing
 }
 
-// A condition is what a pulse tells.
+// A condition is the state of a connection.
 type condition int
 
 const (
 	fine condition = iota
-	idle           // nothing has come for long: it must be asked for an answer
-	dead           // it does not answer
-	mute           // it answers, and does not bring what it should
+	idle           // nothing has arrived for quiet: the connection must be checked
+	dead           // the connection does not answer
+	mute           // the connection answers, but does not deliver a missing message
 )
 
 // check returns the condition at now, and how long it lasts if nothing changes.

@@ -8,41 +8,42 @@ import (
 )
 
 // A talk is what is known of a connection: what subscribers want, what was sent, and what
-// came back. It does no I/O: it says what to send, and is told what arrives.
+// came back. It does no I/O. The connection asks the talk what to send, and passes to it
+// what arrives.
 type talk struct {
-	topics   map[string]*topic // by channel
-	changed  map[string]bool   // channels whose topic began or ended, not sent yet
-	checking bool              // a PING is wanted
-	sent     []command         // without a reply, in order
-	heard    time.Time         // when something came last
-	retried  time.Time         // when unconfirmed topics were last subscribed to again
-	doubts   []doubt           // in order; some may be over
+	topics   map[string]*topic // by channel; only topics with a subscriber
+	changed  map[string]bool   // channels to SUBSCRIBE to, or to UNSUBSCRIBE from, next
+	checking bool              // a PING is to be sent
+	sent     []command         // commands without a reply, in the order in which they were sent
+	heard    time.Time         // when something arrived last
+	retried  time.Time         // when a SUBSCRIBE to all unconfirmed topics was last wanted
+	doubts   []doubt           // oldest first; some may be over
 	replaced time.Time         // when a doubt last ended a connection
 }
 
-// A topic is a channel to which somebody subscribes.
+// A topic is a channel that has subscribers.
 type topic struct {
 	subscribers []*Subscription
 	confirmed   bool      // Redis has replied that it sends the channel's messages
-	missing     time.Time // since when a message is missing; zero: none is
+	missing     time.Time // since when a message has been missing; zero: none is missing
 }
 
-// A command was sent and has no reply.
+// A command is a Redis command that was sent and has no reply yet.
 type command struct {
 	name    string
 	channel string // "" for PING
-	topic   *topic // of SUBSCRIBE
+	topic   *topic // for SUBSCRIBE
 	sent    time.Time
 }
 
-// A doubt is about a message that is missing.
+// A doubt says that a message of a topic is missing.
 type doubt struct {
 	topic *topic
-	since time.Time     // the doubt is over unless topic.missing is the same
-	pause time.Duration // no connection is ended sooner than this after the last one
+	since time.Time     // when the doubt began; it is over when topic.missing differs
+	pause time.Duration // shortest time between two connections that are ended because of a doubt
 }
 
-// topic returns the topic of channel, a new one if nobody subscribes.
+// topic returns the topic of channel. It makes a new one if there is none.
 func (t *talk) topic(channel string) *topic {
 	c := t.topics[channel]
 	if c == nil {
@@ -53,14 +54,14 @@ func (t *talk) topic(channel string) *topic {
 	return c
 }
 
-// drop ends the topic of channel, which has no subscriber any more.
+// drop removes the topic of channel, which has no subscriber any more.
 func (t *talk) drop(channel string) {
 	t.topics[channel].missing = time.Time{}
 	delete(t.topics, channel)
 	t.changed[channel] = true
 }
 
-// doubt notes that a message of channel is missing at now.
+// doubt records at now that a message of channel is missing.
 func (t *talk) doubt(channel string, pause time.Duration, now time.Time) {
 	if c := t.topics[channel]; c.missing.IsZero() {
 		c.missing = now
@@ -69,14 +70,15 @@ func (t *talk) doubt(channel string, pause time.Duration, now time.Time) {
 	t.checking = true
 }
 
-// begin notes that a new connection begins at now. Every topic must be subscribed to.
+// begin records that a new connection begins at now. Every topic has to be subscribed to.
 func (t *talk) begin(now time.Time) {
 	t.sent, t.heard, t.checking = nil, now, false
 	clear(t.changed)
 	t.wantUnconfirmed(now)
 }
 
-// end notes that the connection has ended: nothing arrives any more.
+// end records that the connection has ended, and tells all subscribers that messages do not
+// arrive.
 func (t *talk) end() {
 	t.doubts = nil
 	for _, c := range t.topics {
@@ -88,8 +90,8 @@ func (t *talk) end() {
 	}
 }
 
-// wantUnconfirmed has every topic subscribed to that Redis has not confirmed, because it
-// refused, or because the connection is new.
+// wantUnconfirmed makes next send a SUBSCRIBE for every topic that Redis has not confirmed.
+// A topic is not confirmed when Redis has refused it, or when the connection is new.
 func (t *talk) wantUnconfirmed(now time.Time) {
 	t.retried = now
 	for channel, c := range t.topics {
@@ -99,8 +101,8 @@ func (t *talk) wantUnconfirmed(now time.Time) {
 	}
 }
 
-// next returns the commands to send at now, which are noted as sent, and how long to wait
-// before it is called again. It returns false when the connection must be given up.
+// next returns the commands to send at now, and how long to wait before the next call. It
+// records the commands as sent. It returns false when the connection must be given up.
 func (t *talk) next(now time.Time) (commands []command, wait time.Duration, ok bool) {
 	switch t.condition(now) {
 	case dead:
@@ -132,8 +134,8 @@ func (t *talk) next(now time.Time) (commands []command, wait time.Duration, ok b
 	return commands, wait, true
 }
 
-// condition returns the condition of the connection at now. It forgets the doubts for which a
-// connection may not be ended yet.
+// condition returns the condition of the connection at now. It ends the doubts that may not
+// end a connection yet, because their pause has not passed.
 func (t *talk) condition(now time.Time) condition {
 	for {
 		c, _ := t.pulse().check(now)
@@ -148,7 +150,7 @@ func (t *talk) condition(now time.Time) condition {
 	}
 }
 
-// pulse returns the pulse of the connection.
+// pulse returns the pulse of the connection. It removes the oldest doubts that are over.
 func (t *talk) pulse() pulse {
 	for len(t.doubts) > 0 && !t.doubts[0].since.Equal(t.doubts[0].topic.missing) {
 		t.doubts = t.doubts[1:]
@@ -163,15 +165,15 @@ func (t *talk) pulse() pulse {
 	return p
 }
 
-// hear takes note of what has arrived at now: a message, or the reply to a command, which may be
-// a refusal. It ignores what it does not know.
+// hear records what has arrived at now: a message, or the reply to a command. The reply is
+// a refusal if refusal is not nil. hear ignores everything else.
 func (t *talk) hear(reply any, refusal error, now time.Time) {
 	t.heard = now
 	if refusal != nil {
 		t.sent = t.sent[min(1, len(t.sent)):]
 		return
 	}
-	if reply == "PONG" { // while nothing is subscribed to
+	if reply == "PONG" { // the reply to a PING while there is no subscription
 		t.answered("PING", "")
 		return
 	}
@@ -195,7 +197,7 @@ func (t *talk) hear(reply any, refusal error, now time.Time) {
 	}
 }
 
-// message passes a message on to the subscribers of channel.
+// message passes a message to the subscribers of channel.
 func (t *talk) message(channel string, message []byte) {
 	c := t.topics[channel]
 	if c == nil {
@@ -208,8 +210,9 @@ func (t *talk) message(channel string, message []byte) {
 	}
 }
 
-// confirm takes note of the reply to a SUBSCRIBE. Only the reply to the last command for a
-// channel confirms its topic: an UNSUBSCRIBE and another SUBSCRIBE may be on their way.
+// confirm records the reply to a SUBSCRIBE. An UNSUBSCRIBE and another SUBSCRIBE for
+// channel may be on their way. So a reply confirms a topic only if the SUBSCRIBE was sent
+// for this very topic.
 func (t *talk) confirm(channel string) {
 	c := t.topics[channel]
 	if command, ok := t.answered("SUBSCRIBE", channel); !ok || c == nil || c != command.topic {
@@ -222,8 +225,9 @@ func (t *talk) confirm(channel string) {
 	}
 }
 
-// answered takes note of the reply to the first command of this kind without one, and returns
-// that command. Redis replies in order: what was sent before it gets no reply any more.
+// answered records the reply to the first command with this name and channel that has none,
+// and returns the command. Redis replies in order, so the commands before this one get no
+// reply any more.
 func (t *talk) answered(name, channel string) (command, bool) {
 	i := slices.IndexFunc(t.sent, func(c command) bool { return c.name == name && c.channel == channel })
 	if i < 0 {

@@ -1,23 +1,24 @@
--- Acquires the lock if nobody holds it, in one step with its fencing token.
+-- Acquires the lock, together with its fencing token, if the lock is free.
+-- The lock is free when its key does not exist, or when an orphan holds it.
 --
 -- KEYS[1]  lock key
 -- KEYS[2]  fence key
 -- ARGV[1]  value of this acquisition
 -- ARGV[2]  lease, milliseconds
--- ARGV[3]  how much longer the fence key lives than the lock, milliseconds
--- ARGV[4]  channel of announcements, or '': the caller announces it
--- ARGV[5]  value that this client believes to hold, or ''
--- ARGV[6]  and so on: values of acquisitions whose replies never came
+-- ARGV[3]  how much longer than the lock the fence key lives, milliseconds
+-- ARGV[4]  channel of announcements, or '' when the caller announces the acquisition
+-- ARGV[5]  value of the hold that the caller has already, or ''
+-- ARGV[6]  and so on: values of the caller's orphans: acquisitions of unknown outcome
 --
 -- Returns one of:
---   {1, fence, previous}  acquired: the lock was free, or held for a reply that never came
---   {2, pttl}             held by ARGV[5]; nothing changed
---   {3, pttl}             held by another; nothing changed
--- previous is what stood in the fence key, 0 for nothing.
--- pttl is in milliseconds, 0 for less than one, -1 for a key without expiry.
+--   {1, fence, previous}  acquired: the lock was free, or the key had ARGV[1] already
+--   {2, pttl}             ARGV[5] holds the lock; nothing changed
+--   {3, pttl}             another holder has the lock; nothing changed
+-- previous is the fence before this one, 0 for none.
+-- pttl is the remaining time in milliseconds: 0 for less than one, -1 for no expiry.
 --
--- Every read stands before the first write: an error changes nothing. TIME
--- before a write needs effect replication, the default since Redis 5.
+-- Every read that can fail comes before the first write, so an error of a read changes
+-- nothing. TIME before a write needs effect replication, the default since Redis 5.
 
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' then return held end
@@ -33,7 +34,8 @@ end
 local previous = redis.pcall('GET', KEYS[2])
 if type(previous) == 'table' then return previous end
 previous = previous or '0'
--- 15 digits and a first one up to 8 stay below 2^53, where Lua counts exactly.
+-- A number of up to 15 digits, or of 16 digits that begins with 1 to 8, is below 2^53.
+-- Lua counts exactly up to there.
 if not (string.match(previous, '^%d+$') and (#previous < 16 or (#previous == 16 and previous < '9'))) then
   return redis.error_reply('ERR foreign value in the fence key ' .. KEYS[2])
 end
@@ -43,7 +45,7 @@ if time.err then return time end
 local fence = math.max(tonumber(previous) + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
 local digits = string.format('%.0f', fence)
 
--- The fence first: should the second write be refused, no lock is left behind.
+-- The fence is written first. If the second write is refused, no lock is left behind.
 local set = redis.pcall('SET', KEYS[2], digits, 'PX', string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[3])))
 if set.err then return set end
 if free then

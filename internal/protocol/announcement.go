@@ -12,16 +12,16 @@ import (
 //	acquired <fence> <lease, milliseconds> <fence before> <value>
 //	released <value>
 //
-// Databases of one server share their channels, and anybody may publish: an
-// announcement may be of another lock, or made up. It is believed only where it
+// An announcement may come from another lock or be made up, because the databases of one
+// server share their channels, and anybody may publish. So it is believed only where it
 // continues what is known.
 type Announcement struct {
 	Acquired bool
 	Value    string
 
-	// Of an acquisition:
+	// Only for an acquisition:
 	Fence    int64
-	Previous string // the fence before, as it was in the fence key
+	Previous string // the fence before this one, as it was in the fence key
 	Lease    time.Duration
 }
 
@@ -32,7 +32,7 @@ func (a Announcement) String() string {
 	return fmt.Sprintf("acquired %d %d %s %s", a.Fence, Milliseconds(a.Lease), a.Previous, a.Value)
 }
 
-// ParseAnnouncement reads an announcement. It returns false for anything else.
+// ParseAnnouncement reads an announcement. For any other message it returns false.
 func ParseAnnouncement(message string) (Announcement, bool) {
 	if value, ok := strings.CutPrefix(message, "released "); ok {
 		return Announcement{Value: value}, true
@@ -55,7 +55,8 @@ func ParseAnnouncement(message string) (Announcement, bool) {
 	}, true
 }
 
-// ParseFence reads a fencing token as it is in a fence key. It returns 0 for anything else.
+// ParseFence reads the content of a fence key. It returns 0 for anything that is not a
+// fencing token.
 func ParseFence(s string) int64 {
 	fence, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || fence < 0 || s[0] == '+' {

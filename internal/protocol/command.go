@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// fenceLinger is how much longer a fence key lives than its lock would.
+// fenceLinger is how much longer than its lock a fence key lives.
 const fenceLinger = time.Hour
 
-// Keys are the names of one lock in Redis.
+// Keys are the names that one lock has in Redis.
 type Keys struct {
 	Key     string // of the lock
-	Channel string // of its announcements
+	Channel string // of the lock's announcements
 
-	// The same and the fence key, boxed once, because they are arguments of every command.
+	// The lock key, the fence key and the channel, as arguments. They are converted once,
+	// because every command has them.
 	lock, fence, channel any
 }
 
@@ -23,8 +24,8 @@ func NewKeys(key string) *Keys {
 	return &Keys{Key: key, Channel: channel, lock: key, fence: fenceKey(key), channel: channel}
 }
 
-// fenceKey returns the key of the fencing tokens: in the same Cluster slot as
-// key, https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags.
+// fenceKey returns the key of the fencing tokens. It is in the same Cluster slot as key,
+// https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags.
 func fenceKey(key string) string {
 	if _, after, ok := strings.Cut(key, "{"); ok && strings.IndexByte(after, '}') > 0 {
 		return key + ":fence"
@@ -32,14 +33,16 @@ func fenceKey(key string) string {
 	return "{" + key + "}:fence"
 }
 
-// lingerMillis and silent are arguments of scripts.
+// Arguments of the scripts, converted once.
 var (
 	lingerMillis any = fenceLinger.Milliseconds()
-	silent       any = "" // instead of a channel: nothing is announced
+	noChannel    any = "" // nothing is announced
 )
 
-// Acquire acquires the lock for d with value. The lock is also free where one of orphans
-// holds it; where mine holds it, it is this caller's already. Without announced, nobody is told.
+// Acquire returns the command that acquires the lock for d with value. The lock is free
+// where the key does not exist, and where one of orphans holds it. Where mine holds the
+// lock, the outcome is Mine. The script announces the acquisition only if announced is
+// true.
 func (k *Keys) Acquire(value string, d time.Duration, announced bool, mine string, orphans []string) Command {
 	c := acquire.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, k.channelIf(announced), mine)
 	for _, orphan := range orphans {
@@ -48,18 +51,20 @@ func (k *Keys) Acquire(value string, d time.Duration, announced bool, mine strin
 	return c
 }
 
-// Renew sets the remaining time of the hold with value and fence to d.
+// Renew returns the command that sets the remaining time of the hold with value and fence
+// to d.
 func (k *Keys) Renew(value string, fence int64, d time.Duration) Command {
 	return renew.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, fence)
 }
 
-// Extend adds d to the remaining time of the hold with value and fence. A key without expiry
-// gets at least least.
+// Extend returns the command that adds d to the remaining time of the hold with value and
+// fence. A key without expiry gets the longer of d and least.
 func (k *Keys) Extend(value string, fence int64, d, least time.Duration) Command {
 	return extend.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, fence, Milliseconds(least))
 }
 
-// Release releases the lock where one of values holds it. Without announced, nobody is told.
+// Release returns the command that releases the lock where one of values holds it. The
+// script announces the release only if announced is true.
 func (k *Keys) Release(announced bool, values ...string) Command {
 	c := release.command(k.lock, k.channelIf(announced))
 	for _, value := range values {
@@ -68,10 +73,10 @@ func (k *Keys) Release(announced bool, values ...string) Command {
 	return c
 }
 
-// Look reads who holds the lock.
+// Look returns the command that reads who holds the lock.
 func (k *Keys) Look() Command { return look.command(k.lock, k.fence) }
 
-// Announce tells subscribers of a.
+// Announce returns the command that publishes a.
 func (k *Keys) Announce(a Announcement) Command {
 	return Command{Name: "PUBLISH", Args: []any{k.channel, a.String()}}
 }
@@ -80,16 +85,16 @@ func (k *Keys) channelIf(announced bool) any {
 	if announced {
 		return k.channel
 	}
-	return silent
+	return noChannel
 }
 
-// Wait waits for n replicas to have what this connection has written, for d at most:
-// https://redis.io/docs/latest/commands/wait/.
+// Wait returns the command that blocks until n replicas have what this connection has
+// written, for d at most: https://redis.io/docs/latest/commands/wait/.
 func Wait(n int, d time.Duration) Command {
 	return Command{Name: "WAIT", Args: []any{n, Milliseconds(d)}}
 }
 
-// Milliseconds rounds d up to what Redis takes: whole ones, at least 1.
+// Milliseconds returns d in whole milliseconds, as Redis takes it: rounded up, at least 1.
 func Milliseconds(d time.Duration) int64 {
 	ms := int64(d / time.Millisecond)
 	if d%time.Millisecond > 0 {

@@ -1,4 +1,4 @@
-// Package protocol is what the lock says to Redis: the keys, the scripts and
-// their arguments, and how replies and announcements are read. It does no I/O, and
-// survives every reply.
+// Package protocol defines what the lock says to Redis: the keys, the scripts with their
+// arguments, and how replies and announcements are read. It does no I/O. No reply makes it
+// panic.
 package protocol

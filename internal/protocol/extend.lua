@@ -1,16 +1,19 @@
--- Adds to the remaining time of the lock if its value is still the caller's.
+-- Adds to the remaining time of the lock if the value is still the caller's.
 --
 -- KEYS[1]  lock key
 -- KEYS[2]  fence key
 -- ARGV[1]  value of the acquisition
 -- ARGV[2]  time to add, milliseconds
--- ARGV[3]  how much longer the fence key lives than the lock, milliseconds
+-- ARGV[3]  how much longer than the lock the fence key lives, milliseconds
 -- ARGV[4]  fence of the acquisition
--- ARGV[5]  least remaining time of a key without expiry, milliseconds
+-- ARGV[5]  least new remaining time of a key without expiry, milliseconds
 --
--- Returns the new remaining time in milliseconds, at least 1; 0: not the
--- caller's, nothing changed. A key whose expiry was taken away gets the larger of
--- ARGV[2] and ARGV[5]: what its holder trusts is never shortened.
+-- Returns one of:
+--   n  the new remaining time in milliseconds, at least 1
+--   0  the lock is not the caller's; nothing changed
+--
+-- A key whose expiry was removed gets the larger of ARGV[2] and ARGV[5], so that the
+-- key never lives for less time than its holder trusts it.
 
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' then return held end

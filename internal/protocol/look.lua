@@ -3,9 +3,11 @@
 -- KEYS[1]  lock key
 -- KEYS[2]  fence key
 --
--- Returns {pttl, fence, value}: pttl in milliseconds, 0 for less than one, -1
--- for a key without expiry, -2 for nobody (value is '' then); fence as it
--- stands in the fence key, '' where there is none or one of another type.
+-- Returns {pttl, fence, value}:
+--   pttl   remaining time in milliseconds: 0 for less than one, -1 for no expiry,
+--          -2 when nobody holds the lock
+--   fence  content of the fence key, '' when it does not exist or has another type
+--   value  content of the lock key, '' when nobody holds the lock
 
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' then return held end

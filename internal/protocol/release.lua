@@ -1,10 +1,12 @@
--- Releases the lock if its value is one of the caller's.
+-- Releases the lock if the value is one of the caller's.
 --
 -- KEYS[1]  lock key
--- ARGV[1]  channel of announcements, or '' for a release that nobody needs to hear of
+-- ARGV[1]  channel of announcements, or '' for a release that is not announced
 -- ARGV[2]  and so on: values of the caller's acquisitions
 --
--- Returns 1: released; 0: not the caller's, nothing changed.
+-- Returns one of:
+--   1  released
+--   0  the lock is not the caller's; nothing changed
 
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' then return held end

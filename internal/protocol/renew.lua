@@ -1,16 +1,18 @@
--- Sets the remaining time of the lock if its value is still the caller's.
+-- Sets the remaining time of the lock if the value is still the caller's.
 --
 -- KEYS[1]  lock key
 -- KEYS[2]  fence key
 -- ARGV[1]  value of the acquisition
--- ARGV[2]  remaining time, milliseconds
--- ARGV[3]  how much longer the fence key lives than the lock, milliseconds
+-- ARGV[2]  new remaining time, milliseconds
+-- ARGV[3]  how much longer than the lock the fence key lives, milliseconds
 -- ARGV[4]  fence of the acquisition
 --
--- Returns 1: renewed; 0: not the caller's, nothing changed.
+-- Returns one of:
+--   1  renewed
+--   0  the lock is not the caller's; nothing changed
 --
--- PEXPIRE is allowed at maxmemory. A fence key that is not the caller's any
--- more is left alone.
+-- The script uses PEXPIRE because Redis allows PEXPIRE at maxmemory. A fence key that does not
+-- have the caller's fence any more is not changed.
 
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'table' then return held end

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// ErrReply is in the error for a reply that is none of the command's.
+// ErrReply is in the error for a reply that the command cannot have.
 var ErrReply = errors.New("unexpected reply")
 
 // An Outcome is what acquire.lua has done or found.
 type Outcome int64
 
-// What acquire.lua returns first.
+// The first integer that acquire.lua returns.
 const (
 	Acquired Outcome = 1 // the lock was free, or an orphan held it
-	Mine     Outcome = 2 // this caller holds it already
-	Other    Outcome = 3 // another holds it
+	Mine     Outcome = 2 // the caller holds the lock already
+	Other    Outcome = 3 // another holder has the lock
 )
 
-// What the other scripts return instead of what they have done: the value in the lock
-// key is not the caller's.
+// notMine is what the other scripts return when the value in the lock key is not the
+// caller's.
 const notMine = 0
 
-// What PTTL returns instead of a time.
+// What PTTL returns when there is no remaining time.
 const (
 	pttlNoExpiry = -1
 	pttlNoKey    = -2
@@ -34,9 +34,9 @@ const (
 // An Acquisition is the reply to an Acquire.
 type Acquisition struct {
 	Outcome   Outcome
-	Fence     int64         // of Acquired
-	Previous  int64         // of Acquired: the fence before, 0 for none
-	Remaining time.Duration // of Mine and Other: the holder's; never 0, negative without expiry
+	Fence     int64         // with Acquired
+	Previous  int64         // with Acquired: the fence before this one, 0 for none
+	Remaining time.Duration // with Mine and Other: of the key; never 0, negative without expiry
 }
 
 // ParseAcquire reads the reply to an Acquire.
@@ -60,14 +60,14 @@ func ParseAcquire(reply any) (Acquisition, error) {
 	return Acquisition{}, unexpected(reply)
 }
 
-// ParseRenew reads the reply to a Renew. It reports whether the lock is still the caller's.
+// ParseRenew reads the reply to a Renew. It returns whether the lock is still the caller's.
 func ParseRenew(reply any) (mine bool, err error) {
 	n, err := parseInt(reply, 1)
 	return n != notMine, err
 }
 
-// ParseExtend reads the reply to an Extend: the new remaining time, or false when the lock is not
-// the caller's any more.
+// ParseExtend reads the reply to an Extend. It returns the new remaining time, or false
+// when the lock is not the caller's any more.
 func ParseExtend(reply any) (remaining time.Duration, mine bool, err error) {
 	n, err := parseInt(reply, math.MaxInt64)
 	if err != nil || n == notMine {
@@ -76,13 +76,14 @@ func ParseExtend(reply any) (remaining time.Duration, mine bool, err error) {
 	return RemainingTime(n), true, nil
 }
 
-// ParseRelease reads the reply to a Release. It reports whether the lock was the caller's.
+// ParseRelease reads the reply to a Release. It returns whether the lock was the caller's.
 func ParseRelease(reply any) (released bool, err error) {
 	n, err := parseInt(reply, 1)
 	return n != notMine, err
 }
 
-// Wrote reports whether reply, to any of the scripts, says that the lock was changed.
+// Wrote reports whether reply, to any of the scripts that write, means that the script
+// changed the lock.
 func Wrote(reply any) bool {
 	if values, ok := reply.([]any); ok {
 		return len(values) > 0 && values[0] == int64(Acquired)
@@ -90,19 +91,19 @@ func Wrote(reply any) bool {
 	return reply != int64(notMine)
 }
 
-// ParseWait reads the reply to a Wait: how many replicas have confirmed.
+// ParseWait reads the reply to a Wait. It returns how many replicas have confirmed.
 func ParseWait(reply any) (int64, error) { return parseInt(reply, math.MaxInt64) }
 
-// A Sight is the reply to a Look.
-type Sight struct {
+// An Observation is the reply to a Look.
+type Observation struct {
 	Held      bool
 	Remaining time.Duration // never 0; negative without expiry
 	Value     string        // of the lock key
-	Fence     string        // as it is in the fence key; "" for none or one of another type
+	Fence     string        // the content of the fence key; "" for no key or one of another type
 }
 
 // ParseLook reads the reply to a Look.
-func ParseLook(reply any) (Sight, error) {
+func ParseLook(reply any) (Observation, error) {
 	values, _ := reply.([]any)
 	if len(values) == 3 {
 		pttl, ok1 := values[0].(int64)
@@ -110,15 +111,15 @@ func ParseLook(reply any) (Sight, error) {
 		value, ok3 := values[2].([]byte)
 		if ok1 && ok2 && ok3 {
 			if pttl == pttlNoKey {
-				return Sight{Fence: string(fence)}, nil
+				return Observation{Fence: string(fence)}, nil
 			}
-			return Sight{Held: true, Remaining: RemainingTime(pttl), Value: string(value), Fence: string(fence)}, nil
+			return Observation{Held: true, Remaining: RemainingTime(pttl), Value: string(value), Fence: string(fence)}, nil
 		}
 	}
-	return Sight{}, unexpected(reply)
+	return Observation{}, unexpected(reply)
 }
 
-// parseInt reads the reply of a script that returns notMine or an integer up to most.
+// parseInt reads a reply that is notMine or an integer up to most.
 func parseInt(reply any, most int64) (int64, error) {
 	n, ok := reply.(int64)
 	if !ok || n < notMine || n > most {
@@ -129,8 +130,8 @@ func parseInt(reply any, most int64) (int64, error) {
 
 func unexpected(reply any) error { return fmt.Errorf("%w %.100q", ErrReply, fmt.Sprint(reply)) }
 
-// RemainingTime turns what PTTL returns for an existing key into a duration that
-// is never 0: less than a millisecond counts as one, no expiry is negative.
+// RemainingTime returns, as a duration, what PTTL has returned for an existing key. The
+// duration is never 0: less than a millisecond counts as one, and no expiry is negative.
 func RemainingTime(pttl int64) time.Duration {
 	if pttl == pttlNoExpiry {
 		return -time.Millisecond
@@ -139,7 +140,8 @@ func RemainingTime(pttl int64) time.Duration {
 	return time.Duration(min(max(pttl, 1), most)) * time.Millisecond
 }
 
-// Announcement returns the announcement of a, an acquisition for d that stored value.
+// Announcement returns the announcement of a, which is an acquisition for d that stored
+// value.
 func (a Acquisition) Announcement(value string, d time.Duration) Announcement {
 	return Announcement{Acquired: true, Value: value, Fence: a.Fence, Previous: strconv.FormatInt(a.Previous, 10), Lease: d}
 }

@@ -7,11 +7,13 @@ import (
 	"slices"
 )
 
-// A script is a Lua script. Its file documents its keys, arguments and replies.
+// A script is a Lua script. The header of its file documents its keys, its arguments and
+// its replies.
 type script struct {
 	name string // of its file, without .lua
 
-	// Boxed once, because they are arguments of every command.
+	// The source, its SHA1 hash and the number of keys, as arguments. They are converted
+	// once.
 	source, hash, keys any
 }
 
@@ -41,8 +43,9 @@ func newScript(name string, keys int, source string) *script {
 	return &script{name: name, source: source, hash: hex.EncodeToString(hash[:]), keys: keys}
 }
 
-// NameOf returns the name of the script that EVALSHA runs with a hash, or EVAL with a
-// source: acquire, renew, extend, release or look. For any other it returns "".
+// NameOf returns the name of the script with this hash, an argument of EVALSHA, or with
+// this source, an argument of EVAL: acquire, renew, extend, release or look. For anything
+// else it returns "".
 func NameOf(hashOrSource string) string {
 	for _, s := range scripts {
 		if hashOrSource == s.hash || hashOrSource == s.source {
@@ -52,20 +55,20 @@ func NameOf(hashOrSource string) string {
 	return ""
 }
 
-// A Command is a command of Redis with its arguments. It is not changed once it is made.
+// A Command is a Redis command with its arguments. It must not be changed.
 type Command struct {
 	Name   string
 	Args   []any
-	script *script // the script that EVALSHA runs; nil for other commands
+	script *script // nil for a command that does not run a script
 }
 
-// command returns the command that runs s on a server that knows it.
+// command returns the command that runs s on a server that has s in its cache.
 func (s *script) command(args ...any) Command {
 	all := make([]any, 0, 2+len(args))
 	return Command{Name: "EVALSHA", Args: append(append(all, s.hash, s.keys), args...), script: s}
 }
 
-// WithSource returns c for a server that may not know the script.
+// WithSource returns c for a server that may not have the script in its cache.
 func (c Command) WithSource() Command {
 	if c.script == nil {
 		return c

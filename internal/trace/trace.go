@@ -1,5 +1,5 @@
-// Package trace tells whoever asked, through the context, what happens in the
-// layers below, as net/http/httptrace does.
+// Package trace reports what happens in the layers below to whoever asked for it through
+// the context, as net/http/httptrace does.
 package trace
 
 import (
@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// A Trace is a set of functions that are called as something happens. Any of them may
-// be nil. They are called from several goroutines, and must not block.
+// A Trace is a set of functions that are called when something happens. Any of them may be
+// nil. They are called from several goroutines, even at the same time, and must not block.
 type Trace struct {
-	// Called is called when a call to Redis has ended: with nil when Redis has
-	// answered as a server that works does, whatever the answer was.
+	// Called is called when a call to Redis has ended. err is nil when Redis has answered
+	// as a server that works does, whatever the answer was.
 	Called func(at time.Time, err error)
 
-	// Lost is called when the hold with this fence has been lost, with the reason: while
-	// the function of its Do runs, or a little later.
+	// Lost is called when the hold with this fence has been lost, with the reason. The
+	// function of the Do may still run then, or may have returned a little before.
 	Lost func(fence int64, err error)
 
-	// Pushed is called by a Watch, at first and whenever that changes, with
-	// whether announcements reach it.
+	// Pushed is called by a Watch when it starts, and whenever up changes. up reports
+	// whether announcements reach the Watch.
 	Pushed func(up bool)
 }
 
@@ -27,12 +27,13 @@ type key struct{}
 
 var none Trace
 
-// NewContext returns a context derived from ctx for calls that t traces.
+// NewContext returns a context derived from ctx. t traces the calls under this context.
 func NewContext(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, key{}, t)
 }
 
-// Without returns ctx, or a context derived from it, for calls that nothing traces.
+// Without returns ctx, or a context derived from ctx. Nothing traces the calls under this
+// context.
 func Without(ctx context.Context) context.Context {
 	if from(ctx) == &none {
 		return ctx
@@ -40,7 +41,7 @@ func Without(ctx context.Context) context.Context {
 	return NewContext(ctx, nil)
 }
 
-// from returns the Trace of ctx.
+// from returns the Trace that ctx carries, or an empty one.
 func from(ctx context.Context) *Trace {
 	if t, _ := ctx.Value(key{}).(*Trace); t != nil {
 		return t
@@ -48,21 +49,21 @@ func from(ctx context.Context) *Trace {
 	return &none
 }
 
-// Called tells the Trace of ctx.
+// Called calls Called of the Trace that ctx carries, if there is one.
 func Called(ctx context.Context, at time.Time, err error) {
 	if f := from(ctx).Called; f != nil {
 		f(at, err)
 	}
 }
 
-// Lost tells the Trace of ctx.
+// Lost calls Lost of the Trace that ctx carries, if there is one.
 func Lost(ctx context.Context, fence int64, err error) {
 	if f := from(ctx).Lost; f != nil {
 		f(fence, err)
 	}
 }
 
-// Pushed tells the Trace of ctx.
+// Pushed calls Pushed of the Trace that ctx carries, if there is one.
 func Pushed(ctx context.Context, up bool) {
 	if f := from(ctx).Pushed; f != nil {
 		f(up)

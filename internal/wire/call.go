@@ -12,54 +12,55 @@ import (
 	"example.com/setlock/internal/protocol"
 )
 
-// A stage is how far the goroutine of a call has got.
+// A stage is how far the goroutine of a call has come.
 type stage int
 
 const (
-	connecting stage = iota // waiting for a connection: nothing was sent
+	connecting stage = iota // the call has no connection yet: nothing was sent
 	sending
 	receiving
-	closing // the connection is used no more
-	ended   // there is a result
+	closing // the command and its replies are over
+	ended   // the call has a result
 )
 
-// A caller is whether anybody waits for a call.
+// A caller says whether the caller still waits for a call.
 type caller int
 
 const (
-	waits     caller = iota
-	leaves           // its context has ended: it waits for joinFor at most
-	abandoned        // it has returned without a result
+	waiting   caller = iota
+	leaving          // its context has ended: it waits for joinFor at most
+	abandoned        // it returned before the call had a result
 )
 
-// A call is one Request under way. The connection belongs to run, which may be
-// blocked in the pool, in somebody's Dial or in the network. The caller leaves when
-// its context ends, and takes the connection away from run.
+// A call is one Request that is under way. run owns the connection, and may be blocked in
+// the pool, in Dial or in the network. When the caller's context ends, the caller leaves
+// and interrupts the connection, so that run ends too.
 type call struct {
 	Request
 	pool  *redis.Pool
 	clock clock.Clock
 
-	// Of run:
-	conn   redis.Conn // before the stage connecting ends
-	astray bool       // conn leads to a server that does not serve
-	result Result     // before done is closed
+	// Used by run only, except as noted:
+	conn       redis.Conn // set before the stage sending; leave uses it from then on
+	notServing bool       // a server that does not serve has answered on conn
+	result     Result     // read by the caller after done is closed
 
-	done chan struct{}  // closed when run has ended; nil: the caller runs it itself
-	aids sync.WaitGroup // what leave has started; run joins it
+	done    chan struct{}  // closed when run has ended; nil when the caller executes run itself
+	helpers sync.WaitGroup // goroutines that leave started; joined by run
 
-	mu     sync.Mutex // guards what follows, and Undo
-	stage  stage
-	caller caller
-	sent   time.Time
-	piped  chan struct{} // non-nil: the undo is sent behind the command; closed when its reply is there
+	mu          sync.Mutex // guards the fields below, and Undo
+	stage       stage
+	caller      caller
+	sent        time.Time     // when the command was about to be sent
+	undoReplied chan struct{} // non-nil while undoBehind waits; closed when no reply to the undo can come any more
 }
 
-// run gets a connection, talks, and gives the connection back.
+// run gets a connection, talks to Redis, and gives the connection back. It then undoes the
+// command if it has to.
 func (c *call) run(ctx context.Context) {
 	defer c.finish()
 	r := &c.result
-	r.Err = errNoResult // until there is one, because code of the Pool's owner may exit here
+	r.Err = errNoResult // replaced below, unless Dial or TestOnBorrow calls runtime.Goexit
 	conn, err := connect(ctx, c.pool)
 	if err != nil {
 		r.Err = err
@@ -68,44 +69,45 @@ func (c *call) run(ctx context.Context) {
 	c.conn = conn
 	r.Reply, r.Fate, r.Err = c.talk()
 	r.Sent = c.sent
-	if c.close() {
+	if c.endTalk() {
 		r.Err = errLeft
 		if reply, err := c.receive(); err == nil && isRelease(reply) {
 			r.Fate = Undone
 		}
-		c.endPipe()
+		c.endUndo()
 	}
-	c.aids.Wait()
-	if c.astray {
+	c.helpers.Wait()
+	if c.notServing {
 		drop(conn)
 	}
 	conn.Close()
 	if r.Err != nil && (r.Fate == Answered || r.Fate == Unknown) {
 		r.Fate = c.undoElsewhere(ctx, r.Fate)
 	}
-	if c.end() == abandoned && r.Err == nil {
-		c.undoElsewhere(ctx, r.Fate) // the reply came after all, and nobody knows of it
+	if c.setEnded() == abandoned && r.Err == nil {
+		c.undoElsewhere(ctx, r.Fate) // the caller returned before this reply, and does not know it
 	}
 }
 
-// finish ends run, also after a panic or a Goexit in code of the Pool's owner, so that
-// nobody waits for ever.
+// finish ends run, even after a panic or a Goexit in Dial or TestOnBorrow. Otherwise the
+// caller would wait for ever.
 func (c *call) finish() {
 	if c.result.Err == errNoResult && c.conn != nil {
 		c.result.Sent, c.result.Fate = c.sent, Unknown
 	}
-	c.end()
-	c.endPipe()
+	c.setEnded()
+	c.endUndo()
 	if c.done != nil {
 		close(c.done)
 	}
 }
 
-// talk sends the command, waits for the replicas, and sends what follows then.
+// talk sends the command, waits for the replicas, and sends the command that follows the
+// confirmation.
 func (c *call) talk() (any, Fate, error) {
-	reply, err := c.round(c.Command)
+	reply, err := c.roundTrip(c.Command)
 	if AnsweredWith(err, "NOSCRIPT") {
-		reply, err = c.round(c.Command.WithSource())
+		reply, err = c.roundTrip(c.Command.WithSource())
 	}
 	fate := Unknown
 	switch {
@@ -130,14 +132,15 @@ func (c *call) talk() (any, Fate, error) {
 		c.mu.Lock()
 		c.Undo = undo
 		c.mu.Unlock()
-		c.round(then)
+		c.roundTrip(then)
 	}
 	return reply, fate, nil
 }
 
-// confirm waits for the replicas to have what the command wrote.
+// confirm blocks until the replicas have what the command wrote, or Wait has passed. Fewer
+// replicas are an error.
 func (c *call) confirm() error {
-	reply, err := c.round(protocol.Wait(c.Replicas, c.Wait))
+	reply, err := c.roundTrip(protocol.Wait(c.Replicas, c.Wait))
 	if err != nil {
 		return fmt.Errorf("waiting for replicas: %w", err)
 	}
@@ -151,8 +154,8 @@ func (c *call) confirm() error {
 	return nil
 }
 
-// round sends one command and receives its reply.
-func (c *call) round(command protocol.Command) (any, error) {
+// roundTrip sends one command and receives its reply.
+func (c *call) roundTrip(command protocol.Command) (any, error) {
 	if !c.enter(sending) {
 		return nil, errLeft
 	}
@@ -169,15 +172,15 @@ func (c *call) round(command protocol.Command) (any, error) {
 // receive receives one reply.
 func (c *call) receive() (any, error) {
 	reply, err := c.conn.Receive()
-	c.astray = c.astray || AnsweredWith(err, astray...)
+	c.notServing = c.notServing || AnsweredWith(err, notServing...)
 	return reply, err
 }
 
-// enter begins the next stage. It returns false when the caller has left.
+// enter begins stage s. It returns false when the caller has left.
 func (c *call) enter(s stage) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.caller != waits {
+	if c.caller != waiting {
 		return false
 	}
 	if c.stage == connecting {

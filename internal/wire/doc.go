@@ -1,7 +1,7 @@
-// Package wire makes calls to Redis on a redigo pool. A call is one round trip, and
-// ends when its context does, whatever the pool is blocked in. What became of it is
-// its fate.
+// Package wire makes calls to Redis on a redigo pool. A call is one request to Redis and
+// what became of it, which is its fate. A call ends when its context ends, whatever the
+// pool is blocked in.
 //
-// It knows nothing of locks. A command that must not remain without anybody knowing
+// Package wire knows nothing of locks. A command whose effect must not remain unnoticed
 // comes with the command that undoes it.
 package wire

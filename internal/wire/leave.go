@@ -8,21 +8,21 @@ import (
 	"example.com/setlock/internal/protocol"
 )
 
-// What happens when the caller leaves, and how its command is undone.
+// This file has what happens when the caller leaves, and how a command is undone.
 
-// leave takes the connection away from run, and returns what is known within joinFor. The
-// caller leaves because of cause.
+// leave ends the wait of the caller because of cause. It interrupts run, or sends the undo
+// behind the command. It returns what is known of the call within joinFor.
 func (c *call) leave(cause error) Result {
 	c.mu.Lock()
 	stage := c.stage
-	c.caller = leaves
+	c.caller = leaving
 	switch {
 	case stage == receiving && c.Undo.Name != "":
-		c.piped = make(chan struct{})
-		c.aids.Add(1)
-		go c.undoBehind(c.Undo, c.piped) // joined by run
+		c.undoReplied = make(chan struct{})
+		c.helpers.Add(1)
+		go c.undoBehind(c.Undo, c.undoReplied) // joined by run
 	case stage == sending || stage == receiving:
-		c.aids.Add(1)
+		c.helpers.Add(1)
 		go c.breakOff() // joined by run
 	}
 	c.mu.Unlock()
@@ -46,7 +46,8 @@ func (c *call) leave(cause error) Result {
 	return r
 }
 
-// abandon has the caller return without a result. It returns false if there is one.
+// abandon records that the caller returns without a result. It returns false when the call
+// has a result.
 func (c *call) abandon() (sent time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,42 +58,45 @@ func (c *call) abandon() (sent time.Time, ok bool) {
 	return c.sent, true
 }
 
-// breakOff ends what run is blocked in.
+// breakOff interrupts the connection, so that run does not stay blocked in it.
 func (c *call) breakOff() {
-	defer c.aids.Done()
+	defer c.helpers.Done()
 	interrupt(c.conn)
 }
 
-// undoBehind sends the undo on the connection of the command: nothing can come
-// between the two there, even on a server that is paused and runs both later. When
-// no reply comes within undoFor, the connection is interrupted.
-func (c *call) undoBehind(undo protocol.Command, piped <-chan struct{}) {
-	defer c.aids.Done()
-	c.aids.Add(1)
+// undoBehind sends the undo behind the command, on the same connection. A server that is
+// paused may receive both and run both later. On one connection, it runs the command first
+// and the undo next. On another connection the undo could run first, and the acquisition
+// would remain. When no reply comes within undoFor, undoBehind interrupts the connection.
+func (c *call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
+	defer c.helpers.Done()
+	c.helpers.Add(1)
 	timer := c.clock.AfterFunc(undoFor, c.breakOff)
-	// An error here has broken the connection, and run meets it.
+	// An error here means that the connection is broken. run gets this error too.
 	undo = undo.WithSource()
 	if c.conn.Send(undo.Name, undo.Args...) == nil {
 		c.conn.Flush()
 	}
-	<-piped
+	<-undoReplied
 	if timer.Stop() {
-		c.aids.Done()
+		c.helpers.Done()
 	}
 }
 
-// undoHere undoes the command on its connection. It reports whether it is known to be undone.
+// undoHere undoes the command on its own connection. It reports whether the command is
+// known to be undone.
 func (c *call) undoHere() bool {
 	undo := c.undo()
 	if undo.Name == "" {
 		return false
 	}
-	reply, err := c.round(undo.WithSource())
+	reply, err := c.roundTrip(undo.WithSource())
 	return err == nil && isRelease(reply)
 }
 
-// undoElsewhere undoes, on another connection, a command of which fate is known. Unless there
-// was something to undo, it returns fate: the command may still arrive.
+// undoElsewhere undoes the command on another connection, and returns its new fate. The new
+// fate is Undone when the undo released something. Otherwise it is fate, because the
+// command may still reach Redis.
 func (c *call) undoElsewhere(ctx context.Context, fate Fate) Fate {
 	undo := c.undo()
 	if undo.Name == "" {
@@ -107,38 +111,42 @@ func (c *call) undoElsewhere(ctx context.Context, fate Fate) Fate {
 	return fate
 }
 
+// undo returns the command that undoes the call's command. It is zero when there is none.
 func (c *call) undo() protocol.Command {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.Undo
 }
 
-// isRelease reports whether reply is one to a release: what the command acquired is not held.
+// isRelease reports whether reply is a reply to a release. Then what the command acquired
+// is not held any more.
 func isRelease(reply any) bool {
 	_, err := protocol.ParseRelease(reply)
 	return err == nil
 }
 
-// close ends the talk on the connection. It reports whether the undo was sent behind the command.
-func (c *call) close() (piped bool) {
+// endTalk enters the stage closing. It reports whether the undo was sent behind the
+// command.
+func (c *call) endTalk() (undoSent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stage = closing
-	return c.piped != nil
+	return c.undoReplied != nil
 }
 
-// endPipe lets undoBehind end.
-func (c *call) endPipe() {
+// endUndo ends undoBehind, because the reply to the undo has come or cannot come.
+func (c *call) endUndo() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.piped != nil {
-		close(c.piped)
-		c.piped = nil
+	if c.undoReplied != nil {
+		close(c.undoReplied)
+		c.undoReplied = nil
 	}
 }
 
-// end notes that there is a result. It returns whether anybody waits for it.
-func (c *call) end() caller {
+// setEnded enters the stage ended. It returns whether the caller still waits for the
+// result.
+func (c *call) setEnded() caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stage = ended

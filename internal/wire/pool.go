@@ -8,13 +8,13 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// What redigo's pools and connections (v1.9.3) do that a caller must know.
+// This file has what a caller must know of redigo's pools and connections (v1.9.3).
 
-// connect gets a connection of pool.
+// connect returns a connection of pool. It blocks until the pool has one or ctx ends.
 func connect(ctx context.Context, pool *redis.Pool) (conn redis.Conn, err error) {
-	// A pool with Wait and MaxActive that was closed panics when its GetContext
-	// meets a context that has ended. That is a closed pool and nothing else. Any
-	// other panic propagates.
+	// When a pool with Wait and MaxActive is closed, its GetContext panics under a context
+	// that has ended. connect turns this panic into errPoolClosed. Any other panic
+	// propagates.
 	defer func() {
 		if !pool.Wait || pool.MaxActive <= 0 || ctx.Err() == nil {
 			return
@@ -37,17 +37,18 @@ func connect(ctx context.Context, pool *redis.Pool) (conn redis.Conn, err error)
 	return conn, err
 }
 
-// Outside returns a pool that dials as pool does, outside its limits. It keeps no
-// connection, and has at most most at a time.
-func Outside(pool *redis.Pool, most int) *redis.Pool {
+// Outside returns a pool that dials as pool does, outside the limits of pool. It has at
+// most limit connections at a time, and keeps none that is idle.
+func Outside(pool *redis.Pool, limit int) *redis.Pool {
 	return &redis.Pool{
 		DialContext: func(ctx context.Context) (redis.Conn, error) { return Dial(ctx, pool) },
-		MaxActive:   most,
+		MaxActive:   limit,
 		Wait:        true,
 	}
 }
 
-// Dial dials as pool does, outside its limits. A Dial that knows no ctx may outlive it.
+// Dial dials as pool does, outside the limits of pool. A Dial function that takes no ctx
+// may block for longer than ctx lives.
 func Dial(ctx context.Context, pool *redis.Pool) (conn redis.Conn, err error) {
 	if pool.DialContext != nil {
 		conn, err = pool.DialContext(ctx)
@@ -60,8 +61,8 @@ func Dial(ctx context.Context, pool *redis.Pool) (conn redis.Conn, err error) {
 	return conn, err
 }
 
-// isNothing reports whether conn, from a pool, holds nothing, because Dial returned nil
-// without an error: its every method panics.
+// isNothing reports whether conn, from a pool, wraps a nil connection, because Dial
+// returned nil without an error. Every method of such a conn panics.
 func isNothing(conn redis.Conn) (is bool) {
 	defer func() {
 		switch r := recover().(type) {
@@ -76,18 +77,18 @@ func isNothing(conn redis.Conn) (is bool) {
 	return false
 }
 
-// interrupt breaks conn, so that a goroutine that is blocked in it comes back
-// with an error, and so that its pool does not keep it. Unlike Close, it may be
-// called while another goroutine uses conn: redigo closes a connection that is
-// to receive by a deadline that has passed.
+// interrupt breaks conn, so that a goroutine that is blocked in conn gets an error, and the
+// pool does not keep conn. Unlike Close, interrupt may be called while another goroutine
+// uses conn: redigo closes a connection whose receive deadline has passed.
 func interrupt(conn redis.Conn) {
 	if c, ok := conn.(redis.ConnWithContext); ok {
 		c.ReceiveContext(pastDeadline{context.Background()})
 	}
 }
 
-// drop has the pool close conn instead of keeping it. A connection that cannot be
-// interrupted is put into a state that pools cannot reset: they close such a connection.
+// drop makes the pool close conn instead of keeping it. A connection that cannot be
+// interrupted is put into a state that pools cannot reset, because pools close such a
+// connection.
 func drop(conn redis.Conn) {
 	interrupt(conn)
 	if conn.Err() == nil {

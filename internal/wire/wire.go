@@ -13,58 +13,63 @@ import (
 )
 
 const (
-	// joinFor is how long a call whose context has ended waits for its
-	// helper to give back the connection that was interrupted.
+	// joinFor is how long a caller whose context has ended waits for its helper to give
+	// back the interrupted connection.
 	joinFor = 5 * time.Millisecond
-	// undoFor bounds each of the two tries to undo a command.
+	// undoFor bounds each of the two attempts to undo a command.
 	undoFor = time.Second
 )
 
-// A Request is a command to call, and what belongs to it.
+// A Request is a command, and what a call needs to know about it.
 type Request struct {
 	Command protocol.Command
 
-	// Replicas must confirm what Command wrote, within Wait. Fewer are an error.
+	// Replicas is the number of replicas that must confirm the write of Command within
+	// Wait. Fewer are an error.
 	Replicas int
 	Wait     time.Duration
 
-	// Undo releases what Command acquires. It is sent when the call fails and Command may
-	// have run, or may still. Zero: nothing is undone.
+	// Undo is the command that releases what Command acquires. It is sent when the call
+	// fails and Command may have run or may still run. Zero: nothing is undone.
 	Undo protocol.Command
 
-	// Confirmed returns the command that follows when Replicas have confirmed the
-	// reply, and Undo from then on. How that command ends is of no importance. nil: none follows.
+	// Confirmed returns the command to send when the replicas have confirmed the write, and
+	// the Undo that is valid from then on. reply is the reply to Command. An error of the
+	// command that follows is ignored. nil: no command follows.
 	Confirmed func(reply any) (then, undo protocol.Command)
 }
 
-// A Fate is what has become of the command of a call.
+// A Fate is what became of the command of a call.
 type Fate int
 
-// From what certainly did not run to what nobody knows of.
+// The fates, in order: from a command that certainly did not run to one that may or may not
+// run.
 const (
-	NotSent  Fate = iota // it never went out
-	Refused              // Redis has answered that it did not run it
-	Answered             // it ran, and Redis has answered
-	Undone               // it ran, and was undone on the same server
-	Unknown              // it went out without an answer: it has run, may still run, or never will
+	NotSent  Fate = iota // the command was never sent
+	Refused              // Redis has answered that it did not run the command
+	Answered             // the command ran, and Redis has answered
+	Undone               // the command ran, and was undone on the same server
+	Unknown              // the command was sent, and no answer came: it ran, may still run, or never will
 )
 
-// MayHaveRun reports whether the command has run, or may still.
+// MayHaveRun reports whether the command has run or may still run.
 func (f Fate) MayHaveRun() bool { return f >= Answered }
 
 // A Result is what became of a call.
 type Result struct {
 	Reply any
-	Sent  time.Time // before the command went out; zero: it never did
+	Sent  time.Time // when the command was about to be sent; zero: it was not sent
 	Fate  Fate
-	Err   error // why there is no reply, or one that does not count
+	Err   error // why there is no reply, or why Reply does not count
 }
 
-// Do makes one call on a connection of pool. It blocks until Redis has answered
-// or ctx has ended; then, if the pool is still dialling, it returns at once, and
-// otherwise after at most joinFor. A helper that is stuck in the pool's Dial ends when
-// that does and sends nothing. One that undoes ends within undoFor on the same
-// connection, or twice that with another one.
+// Do makes one call on a connection of pool. It blocks until Redis has answered or ctx has
+// ended. When ctx ends while pool is dialling, Do returns at once. When ctx ends later, Do
+// returns after at most joinFor.
+//
+// A helper goroutine may outlive Do. A helper that is stuck in the pool's Dial ends when
+// Dial returns, and sends nothing. A helper that undoes the command ends within undoFor on
+// the same connection, or within twice undoFor when it has to use another connection.
 func Do(ctx context.Context, pool *redis.Pool, r Request) Result {
 	if ctx.Err() != nil {
 		return Result{Err: context.Cause(ctx)}
@@ -76,13 +81,13 @@ func Do(ctx context.Context, pool *redis.Pool, r Request) Result {
 		return c.result
 	}
 	c.done = make(chan struct{})
-	go c.run(ctx) // joined below, except as the comment above says
+	go c.run(ctx) // joined below, except for the helpers that may outlive Do
 	var result Result
 	select {
 	case <-c.done:
 		result = c.result
 		if result.Err != nil && !IsAnswer(result.Err) && hasEnded(ctx, c.clock) {
-			result.Err = context.Cause(ctx) // the pool was quicker to see it
+			result.Err = context.Cause(ctx) // the pool noticed the end of ctx first
 		}
 	case <-ctx.Done():
 		result = c.leave(context.Cause(ctx))
@@ -93,8 +98,9 @@ func Do(ctx context.Context, pool *redis.Pool, r Request) Result {
 	return result
 }
 
-// hasEnded reports whether ctx has ended, or is about to: a network looks at its
-// deadline, too.
+// hasEnded reports whether ctx has ended. When the deadline of ctx has passed, hasEnded
+// waits for ctx to end for up to joinFor, because the network may have noticed the same
+// deadline first.
 func hasEnded(ctx context.Context, c clock.Clock) bool {
 	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !c.Now().Before(deadline) {
 		timer := c.NewTimer(joinFor)

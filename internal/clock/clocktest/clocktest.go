@@ -1,4 +1,4 @@
-// Package clocktest has a clock for tests: its time moves when it is told to.
+// Package clocktest provides a clock for tests. Its time moves only when the test moves it.
 package clocktest
 
 import (
@@ -9,32 +9,31 @@ import (
 	"example.com/setlock/internal/clock"
 )
 
-// Fake is a [clock.Clock] that stands still until Advance or Suspend moves it.
-// All methods may be called concurrently.
+// A Fake is a [clock.Clock] whose time moves only by Advance and Suspend. Its methods may
+// be called by several goroutines at the same time.
 type Fake struct {
 	mu      sync.Mutex
 	now     time.Time     // what Now returns
-	ticked  time.Duration // what the timers have seen pass
-	started int           // timers started so far, to order those due together
-	timers  []*timer      // running, in the order in which they are due
+	ticked  time.Duration // the time that has passed for the timers
+	started int           // number of timers started, to order timers that are due together
+	timers  []*timer      // the running timers, in the order in which they are due
 }
 
-// New returns a Fake that stands at some moment.
+// New returns a Fake at a fixed time.
 func New() *Fake {
 	return &Fake{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 }
 
-// Now returns the time at which the clock stands.
+// Now returns the time of the clock.
 func (f *Fake) Now() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now
 }
 
-// Advance moves the time by d. It runs the timers that are due in order and
-// stops at each: a channel timer has its value, the function of an AfterFunc
-// has returned before the time moves on. It must not be called from such a
-// function.
+// Advance moves the time by d. It stops at each timer that is due, in order, and runs the
+// timer before the time moves on: a channel timer has its value, and the function of an
+// AfterFunc has returned. Advance must not be called from such a function.
 func (f *Fake) Advance(d time.Duration) {
 	f.mu.Lock()
 	end := f.ticked + d
@@ -57,8 +56,7 @@ func (f *Fake) Advance(d time.Duration) {
 	f.mu.Unlock()
 }
 
-// Suspend moves Now by d and leaves the timers alone, as they were left by a
-// machine that slept.
+// Suspend moves Now by d and does not move the timers, as a suspended machine does.
 func (f *Fake) Suspend(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,8 +123,8 @@ func (t *timer) Reset(d time.Duration) bool {
 	return running
 }
 
-// stop takes t out of the running timers and drains its channel, so that no
-// stale value is received later.
+// stop removes t from the running timers and drains its channel, so that no stale value is
+// received later.
 func (t *timer) stop() bool {
 	at := slices.Index(t.fake.timers, t)
 	if at >= 0 {
