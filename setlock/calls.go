@@ -8,36 +8,40 @@ import (
 	"example.com/setlock/internal/wire"
 )
 
-// Lock acquires the lock for d, rounded up to whole milliseconds, at least one.
-// It does not wait for a holder.
+// Lock acquires the lock for d, rounded up to whole milliseconds, at least one. Lock does
+// not wait for a holder to release the lock.
 //
-// When the lock was free, Lock returns 0 and nil; the key expires d after Redis
-// has answered, unless Extend or Renew move that. When another holds it, Lock
-// returns the remaining time of that hold and ErrNotHeld; when this Lock holds
-// it, by Lock or by a Do that runs, the remaining time, which is left as it is, and
-// ErrAlreadyHeld. A remaining time is never 0; it is negative for a key without
-// expiry.
+// When the lock was free, Lock returns 0 and nil. The key then expires d after Redis has
+// answered, unless Extend or Renew changes its remaining time. When another holder has the
+// lock, Lock returns the remaining time of the key and [ErrNotHeld]. When this Lock holds
+// it, by Lock or by a Do that runs, Lock returns the remaining time, which Lock does not
+// change, and [ErrAlreadyHeld]. A remaining time that is returned with one of these errors
+// is never 0. It is negative for a key without expiry.
 //
-// After any other error the lock is not held: an acquisition whose reply never
-// came is undone, for up to two seconds after the call, adopted by the next Lock
-// or Do of this Lock, or released by its next Unlock.
+// After any other error the lock is not held. An acquisition whose reply never came is
+// undone, for up to two seconds after the call, or adopted by the next Lock or Do of this
+// Lock, or released by its next Unlock.
 func (l *Lock) Lock(ctx context.Context, d time.Duration) (time.Duration, error) {
 	_, remaining, err := l.acquire(ctx, "lock", d, nil)
 	return remaining, err
 }
 
-// Extend adds d, rounded up to whole milliseconds, at least one, to the remaining
-// time of the lock. Under a running Do that lasts until the next renewal. A key whose
-// expiry was taken away gets d, or what this Lock still trusts if that is more; under a
-// running Do, at least Lease. Extend returns ErrNotHeld when this Lock does not hold the key. After any other
-// error the time may or may not have been extended.
+// Extend adds d, rounded up to whole milliseconds, at least one, to the remaining time of
+// the lock. Under a running Do the added time lasts until the next renewal.
+//
+// A key whose expiry was removed has no remaining time. Extend sets the remaining time of
+// such a key to d, or to the time for which this Lock still trusts the key if that time is
+// longer. Under a running Do, Extend sets it to Lease at least.
+//
+// Extend returns [ErrNotHeld] when this Lock does not hold the key. After any other error
+// the time may or may not have been extended.
 func (l *Lock) Extend(ctx context.Context, d time.Duration) error {
 	const op = "extend"
 	return l.setTime(ctx, op, func(h *hold) error {
 		d := redisTime(d)
 		before := l.holds.change(h, func(b belief) belief { return b.extending(d) })
 		least := before.trust.key(h.clock.Now())
-		if h.work != nil {
+		if h.session != nil {
 			least = max(least, time.Duration(l.lease()))
 		}
 		remaining, mine, r := l.remote().extend(ctx, h, d, least)
@@ -52,16 +56,18 @@ func (l *Lock) Extend(ctx context.Context, d time.Duration) error {
 	})
 }
 
-// Renew sets the remaining time of the lock to d, rounded up to whole
-// milliseconds, at least one. Under a running Do it sets no less than Lease, and
-// lasts until the next renewal. It returns ErrNotHeld when this Lock does not
-// hold the key. After any other error the time may or may not have been set, or may
-// be set yet, even after another call: Fence reckons with that.
+// Renew sets the remaining time of the lock to d, rounded up to whole milliseconds, at
+// least one. Under a running Do, Renew sets it to Lease at least, and the time lasts until
+// the next renewal.
+//
+// Renew returns [ErrNotHeld] when this Lock does not hold the key. After any other error,
+// Redis may or may not have set the time. Redis may also set it later, even after another
+// call. Fence takes this into account.
 func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 	const op = "renew"
 	return l.setTime(ctx, op, func(h *hold) error {
 		d := redisTime(d)
-		if h.work != nil {
+		if h.session != nil {
 			d = max(d, time.Duration(l.lease()))
 		}
 		before := l.holds.change(h, func(b belief) belief { return b.renewing(h.clock.Now(), d) })
@@ -83,18 +89,19 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 	})
 }
 
-// Unlock releases the lock. Under a running Do, the context of its function ends
-// first, with ErrLost as its cause. Unlock returns ErrNotHeld when this Lock does not
-// hold the key, and never touches what another holds. After any other error
-// the lock may or may not have been released, or may be yet, even after another call:
-// Fence is 0 from then on, unless the request never went out or Redis has refused it.
-// Unlock may be called again.
+// Unlock releases the lock. Under a running Do, the context of its function ends before
+// Unlock releases the lock, with an [ErrLost] as its cause.
+//
+// Unlock returns [ErrNotHeld] when this Lock does not hold the key. It never touches a key
+// that another holder has. After any other error the lock may or may not have been
+// released, or may be released later, even after another call. From then on Fence returns
+// 0, unless the request was never sent or Redis has refused it. Unlock may be called again.
 func (l *Lock) Unlock(ctx context.Context) error {
 	const op = "unlock"
 	if err := l.check(op); err != nil {
 		return err
 	}
-	if !l.holds.any(clock.FromContext(ctx).Now()) {
+	if !l.holds.anyToRelease(clock.FromContext(ctx).Now()) {
 		return ErrNotHeld
 	}
 	if ctx.Err() != nil {
@@ -118,24 +125,27 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	if !released {
 		return ErrNotHeld
 	}
-	return nil // the orphans remain: one that is on its way may still arrive
+	return nil // the orphans remain, because one of them may still reach Redis
 }
 
-// Fence returns the fencing token of this Lock's hold, or 0 when it is not held:
-// as judged at the call, without asking Redis. For a Do that is while the lock is
-// trusted, until its function has returned, also if the context of that has ended with
-// the caller's; otherwise for 0.9 of the time that Lock, Extend or Renew gave it, because
-// clocks do not run alike, and until Unlock may have released it. Tokens of one Key strictly increase from
-// hold to hold.
+// Fence returns the fencing token of this Lock's hold, or 0 when this Lock does not hold
+// the key. Fence judges at the call, without asking Redis.
+//
+// The hold of a Do counts while the lock is trusted, until the function of Do has returned.
+// It counts even when the context of the function has ended together with the caller's. The
+// hold of a call of Lock counts for 0.9 of the time that Lock, Extend or Renew gave it,
+// because clocks do not run alike. It counts until a call of Unlock may have released it.
+// Tokens of one Key strictly increase from hold to hold.
 func (l *Lock) Fence() int64 { return l.holds.fence() }
 
-// setTime has set set the remaining time of the hold.
+// setTime calls set with the hold, to set the remaining time of its key. Only one such call
+// runs at a time.
 func (l *Lock) setTime(ctx context.Context, op string, set func(h *hold) error) error {
 	if err := l.check(op); err != nil {
 		return err
 	}
-	// Two calls could overtake each other on their way to Redis, and nobody could tell which
-	// time is the last. So they take turns.
+	// Two calls could overtake each other on their way to Redis. Then nobody could tell
+	// which of the two times the key has. So the calls take turns.
 	if err := l.turn.take(ctx); err != nil {
 		return l.fail(op, err)
 	}
@@ -147,7 +157,8 @@ func (l *Lock) setTime(ctx context.Context, op string, set func(h *hold) error) 
 	return set(h)
 }
 
-// taken notes that the key is not h's any more. It returns ErrNotHeld.
+// taken records that the key is not h's any more, ends the session of h, and returns
+// ErrNotHeld.
 func (l *Lock) taken(h *hold) error {
 	l.holds.drop(h)
 	h.lose(errTaken)

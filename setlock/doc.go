@@ -1,63 +1,73 @@
-// Package setlock is a lock on Redis, and a function that runs while the lock
-// is held.
+// Package setlock implements a lock on Redis, and runs a function while the lock is held.
 //
 //	l := &setlock.Lock{Key: "nightly-report", Pool: pool}
 //	err := l.Do(ctx, func(ctx context.Context) error {
-//		return report(ctx) // ctx ends before another can hold the lock
+//		return report(ctx) // ctx ends before another process can hold the lock
 //	})
 //
-// A [Lock] is SET NX PX to acquire, and a script that compares before it writes to
-// extend, to renew and to release (https://redis.io/docs/latest/commands/set/#patterns).
-// Package election, on top of it, elects a leader.
+// A [Lock] acquires its key with SET NX PX. It extends, renews and releases the key with
+// scripts that compare the value before they write
+// (https://redis.io/docs/latest/commands/set/#patterns). Package election builds leader
+// election on this lock.
 //
 // # Trust
 //
-// Whoever holds a lock may believe so for a while that it counts itself, for
-// Redis cannot tell it anything when the network is down. [Lock.Do] counts from
-// before the request of the last acquisition or renewal that was answered, for 0.9
-// Lease, by the stricter of the monotonic and the wall clock, and ends the context of
-// its function then, whatever the network and the Pool are doing. The key lives for
-// a Lease from when Redis ran that request. So a tenth of the Lease lies between the
-// two: for the work to stop, and for clocks that do not run alike.
+// Redis cannot tell a holder anything while the network is down. So a holder measures by
+// its own clocks how long it may trust its lock. [Lock.Do] trusts the lock for 0.9 Lease,
+// counted from before the request of the last acquisition or renewal that was answered.
+// Trust has ended as soon as either the monotonic or the wall clock says so. Do then ends
+// the context of its function, whatever the network and the Pool are doing. The key lives
+// for a Lease from the moment when Redis ran that request. So a tenth of the Lease lies
+// between the end of trust and the expiry of the key. The work needs this time to stop, and
+// clocks do not run alike.
 //
-// A third of a Lease without Redis, or with one that is slow, silent, read-only or
-// loading, costs nothing: renewals go out every third of the Lease and are tried
-// again soon when they fail, past a Pool that is exhausted, too.
+// Do renews the lock every third of the Lease. A renewal that fails is tried again soon,
+// even when the Pool is exhausted. So Redis may be unreachable, slow, silent, read-only or
+// loading for a third of the Lease. Such an outage costs nothing.
 //
 // # Fencing tokens
 //
-// A process can be stopped between its last look at its context and its next
-// write. What must never be overwritten by one that woke up too late, has to refuse
-// it: every hold has a fencing token, greater than those of the holds before it,
-// and a resource that remembers the greatest token it has seen refuses the rest.
-// See [FenceFromContext], and its example for a script that does.
+// A process can be stopped between its last check of its context and its next write. When
+// the process wakes up, another process may hold the lock. A resource that must not be
+// overwritten then has to refuse that write. Every hold has a fencing token, which is
+// greater than the tokens of the holds before it. A resource that remembers the greatest
+// token it has seen refuses every smaller token. See [FenceFromContext], and its example
+// for a script that refuses such a write.
 //
-// Tokens increase across a lost key, FLUSHALL, a restart without persistence and
-// a failover, as long as the clocks of the servers do not step back further than the
-// outage lasted, and across such a step as long as the fence key survives. It expires
-// when nobody has held the lock for an hour: a clock that is then set back by more
-// than that time makes tokens decrease.
+// Tokens increase across a lost key, FLUSHALL, a restart without persistence and a
+// failover, as long as the clocks of the servers do not step back further than the outage
+// lasted. Across such a step, tokens increase as long as the fence key exists. The fence
+// key expires when nobody has held the lock for an hour. If a clock is then set back by
+// more than the time in which nobody held the lock, tokens decrease.
 //
 // # What is not promised
 //
-// Two may work at a time when Redis forgets who holds the lock: it lost its data, a
-// replica that had not heard of the lock was promoted (see [Lock.Replicas]), its
-// clock was set forward or the clock of the new primary is ahead, by more than a tenth
-// of the Lease, or somebody deleted the key. The old holder learns that at its next
-// renewal, at most a third of its Lease later if Redis can be reached, and at once when
-// the next acquisition is announced to it. Until then only fencing tokens tell the two
-// apart. The same holds for a virtual machine that was paused together with all its
-// clocks: nothing in it can tell how long that was.
+// Two processes may work under the lock at the same time when Redis forgets who holds it:
+//
+//   - Redis lost its data.
+//   - A replica that had not heard of the lock was promoted (see [Lock.Replicas]).
+//   - The clock of Redis was set forward by more than a tenth of the Lease, or the clock of
+//     the new primary is ahead by more than that.
+//   - The key was deleted by another program or by hand.
+//
+// The old holder learns of the loss at its next renewal, at most a third of its Lease later
+// if Redis can be reached. It learns at once when the next acquisition is announced to it.
+// Until then only fencing tokens tell the two holders apart. The same holds for a virtual
+// machine that was paused together with all its clocks, because nothing in the machine can
+// tell how long the pause was.
 //
 // # Redis
 //
-// Redis 5 or later: the scripts call TIME before they write, which needs effect
-// replication. A user needs the commands EVALSHA, EVAL, GET, SET, DEL, PTTL, PEXPIRE,
-// TIME, PUBLISH, and for Replicas WAIT, on the lock key and the fence key; and SUBSCRIBE,
-// UNSUBSCRIBE and PING on the channel "setlock:" + Key. Without the right to SUBSCRIBE
-// everything works, more slowly: changes are polled for. Without the right to PUBLISH,
-// those who subscribe see them within a Lease.
+// Redis must be version 5 or later, because the scripts call TIME before they write, and
+// this needs effect replication. The Redis user needs these rights:
 //
-// On Redis Cluster, a Key with a brace but without a hash tag must not be used: its
-// fence key may be in another slot.
+//   - On the lock key and the fence key, the commands EVALSHA, EVAL, GET, SET, DEL, PTTL,
+//     PEXPIRE, TIME, PUBLISH, and, for Replicas, WAIT.
+//   - On the channel "setlock:" + Key, the commands SUBSCRIBE, UNSUBSCRIBE and PING.
+//
+// Without the right to SUBSCRIBE everything works, but more slowly, because changes are
+// found by polling. Without the right to PUBLISH, subscribers see changes within a Lease.
+//
+// On Redis Cluster, do not use a Key that has a brace but no hash tag. The fence key of
+// such a Key may be in another slot.
 package setlock

@@ -10,25 +10,25 @@ import (
 	"example.com/setlock/internal/clock"
 )
 
-// A guard watches over the trust in the lock of a session. It ends the session when
-// the trust ends, by a timer that depends on no network.
+// A guard watches the trust in the lock of a session. It ends the session when trust ends,
+// by a timer that depends on no network.
 type guard struct {
 	clock clock.Clock
 	lost  func(reason error) // ends the session
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	trust   trust
-	failed  error // why the last renewal failed; nil: it counted
+	failed  error // why renewals fail; nil when the last one counted
 	stopped bool
-	timer   clock.Timer    // runs check
-	checks  sync.WaitGroup // check, when it is to run or runs
+	timer   clock.Timer    // calls check
+	checks  sync.WaitGroup // calls of check that run or will run
 }
 
 func newGuard(c clock.Clock, t trust, lost func(reason error)) *guard {
 	return &guard{clock: c, trust: t, lost: lost}
 }
 
-// start begins to watch, until stop.
+// start starts the timer. The caller must call stop.
 func (g *guard) start() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -36,7 +36,7 @@ func (g *guard) start() {
 	g.timer = g.clock.AfterFunc(g.pause(), g.check)
 }
 
-// stop returns when no check runs, and none will.
+// stop stops the timer, and blocks until no check runs.
 func (g *guard) stop() {
 	g.mu.Lock()
 	g.stopped = true
@@ -47,18 +47,19 @@ func (g *guard) stop() {
 	g.checks.Wait()
 }
 
-// check ends the session when the trust has ended.
+// check ends the session when trust has ended.
 func (g *guard) check() {
 	defer g.checks.Done()
-	if g.holds() {
+	if g.stillTrusted() {
 		return
 	}
 	g.lost(g.reason())
 }
 
-// holds reports whether the trust has not ended, and has check run again then. It does
-// so after stop, too.
-func (g *guard) holds() bool {
+// stillTrusted reports whether the session need not end: trust has not ended, or the guard
+// was stopped. While trust has not ended, stillTrusted also sets the timer for the next
+// check.
+func (g *guard) stillTrusted() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stopped {
@@ -72,8 +73,9 @@ func (g *guard) holds() bool {
 	return true
 }
 
-// pause is for how long the timer sleeps: until the trust ends, but not for long, because a
-// suspended machine stops the timer and not the wall clock.
+// pause returns how long the timer runs before the next check: until trust ends, but only
+// for a short time, because a suspended machine stops the timer and does not stop the wall
+// clock.
 func (g *guard) pause() time.Duration {
 	return lease(g.trust.ttl).glance(g.trust.left(g.clock.Now()))
 }
@@ -85,7 +87,7 @@ func (g *guard) left() time.Duration {
 	return g.trust.left(g.clock.Now())
 }
 
-// reason returns why the trust has ended.
+// reason returns why trust has ended.
 func (g *guard) reason() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -95,8 +97,8 @@ func (g *guard) reason() error {
 	return errUntrusted
 }
 
-// renewed notes a renewal that was sent at sent and answered now. It returns an error
-// if it does not count.
+// renewed records a renewal that was sent at sent and whose reply has just come. It returns
+// errLate if the renewal does not count.
 func (g *guard) renewed(sent time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -108,8 +110,8 @@ func (g *guard) renewed(sent time.Time) error {
 	return nil
 }
 
-// failure notes why a renewal failed, for the error of a loss. Between a failure and
-// the end of the time for the next attempt, the failure tells more.
+// failure records why a renewal failed, for the error of a loss. A timeout does not replace
+// an earlier error, because the earlier error tells more.
 func (g *guard) failure(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -7,29 +7,22 @@ import (
 	"example.com/setlock/internal/protocol"
 )
 
-// A hold is an acquisition that succeeded.
+// A hold is an acquisition that succeeded, or one whose request is under way.
 type hold struct {
 	value    string
 	fence    int64
 	clock    clock.Clock
-	acquired time.Time // before the request
-	work     work      // nil for a hold without a Do
+	acquired time.Time // when the request was about to be sent
+	session  *session  // nil for a plain hold: one without a Do
 	belief   belief    // guarded by holds.mu
 }
 
-// A work is what depends on a hold: a session.
-type work interface {
-	// lose ends the work because of reason.
-	lose(reason error)
-	// trusted returns for how much longer the hold may be trusted.
-	trusted() time.Duration
-}
-
-// fenceAt returns the fence at now, or 0 when the hold is not trusted. b is its belief.
+// fenceAt returns the fence of h at now, or 0 when h is not trusted. b is the belief of h.
+// A session has its own trust, which replaces b.
 func (h *hold) fenceAt(now time.Time, b belief) int64 {
 	left := b.left(now)
-	if h.work != nil {
-		left = h.work.trusted()
+	if h.session != nil {
+		left = h.session.trusted()
 	}
 	if left <= 0 {
 		return 0
@@ -37,35 +30,36 @@ func (h *hold) fenceAt(now time.Time, b belief) int64 {
 	return h.fence
 }
 
-// lose ends what depends on the hold.
+// lose ends the session of h, if there is one, because of reason.
 func (h *hold) lose(reason error) {
-	if h.work != nil {
-		h.work.lose(reason)
+	if h.session != nil {
+		h.session.lose(reason)
 	}
 }
 
-// A trust is for how long a hold may be trusted after a request that gave its key
-// a remaining time.
+// A trust says how long a hold may be trusted after a request that set the remaining time
+// of its key.
 type trust struct {
-	sent time.Time     // before the request
-	ttl  time.Duration // the key lives until sent + ttl at least
+	sent time.Time     // when the request was about to be sent
+	ttl  time.Duration // remaining time of the key: it lives at least until sent + ttl
 }
 
-// left returns how much of the trust is left at now: 0.9 of the remaining time. The last
-// tenth is the margin for clocks that differ, and for work that takes a moment to stop.
+// left returns how much of the trust is left at now. A hold is trusted for 0.9 of the
+// remaining time of its key. The last tenth is the margin for clocks that differ, and for
+// work that takes a moment to stop.
 func (t trust) left(now time.Time) time.Duration {
 	return trusted(t.ttl) - clock.Elapsed(t.sent, now)
 }
 
-// trusted is for how long a remaining time of d is trusted.
+// trusted returns how long a remaining time of d is trusted.
 func trusted(d time.Duration) time.Duration { return d - d/10 }
 
-// key returns for how much longer the key is known to live at now.
+// key returns how much longer the key is known to live at now.
 func (t trust) key(now time.Time) time.Duration { return t.ttl - clock.Elapsed(t.sent, now) }
 
-// renewed returns the trust after the reply, received at now, to a renewal that was
-// sent at sent. It returns false when the reply came after its own trust had ended: it
-// does not count then.
+// renewed returns the trust after a renewal that was sent at sent and whose reply came at
+// now. It returns t and false when the renewal does not count, because its reply came after
+// its own trust had ended.
 func (t trust) renewed(sent, now time.Time) (trust, bool) {
 	next := trust{sent: sent, ttl: t.ttl}
 	if next.left(now) <= 0 {
@@ -77,26 +71,26 @@ func (t trust) renewed(sent, now time.Time) (trust, bool) {
 	return next, true
 }
 
-// A belief is the trust in a hold without a Do, with what calls without a reply may have
-// done to it, or may still do.
+// A belief is the trust in a plain hold, together with what calls without a reply may have
+// done to the hold, or may still do.
 type belief struct {
 	trust trust
 
-	// A Renew without a reply may still set the remaining time to late, until
-	// lateUntil. Zero: none may.
+	// late is the remaining time to which a Renew without a reply may still set the key,
+	// until lateUntil. Zero: no Renew may.
 	late      time.Duration
 	lateUntil time.Time
 
-	unlocks int       // calls of Unlock that have released the lock, or may still
-	ends    time.Time // when the key can no longer exist
+	unlocks int       // calls of Unlock that have released the lock, or may still release it
+	ends    time.Time // after this time the key cannot exist any more
 }
 
-// acquiring is the belief in an acquisition for d that is about to be sent at now.
+// acquiring returns the belief in an acquisition for d that is about to be sent at now.
 func acquiring(now time.Time, d time.Duration) belief {
 	return belief{trust: trust{now, d}, ends: now.Add(d).Add(lateFor)}
 }
 
-// left returns for how much longer the hold may be trusted at now.
+// left returns how much longer the hold may be trusted at now.
 func (b belief) left(now time.Time) time.Duration {
 	if b.unlocks > 0 {
 		return 0
@@ -104,8 +98,8 @@ func (b belief) left(now time.Time) time.Duration {
 	return b.trust.left(now)
 }
 
-// renewing is the belief while a Renew to d, sent at now, is under way: the shorter
-// of both times counts.
+// renewing returns the belief while a Renew to d, sent at now, is under way. The Renew may
+// run at any moment, so the shorter of the old and the new time counts.
 func (b belief) renewing(now time.Time, d time.Duration) belief {
 	if d < b.trust.key(now) {
 		b.trust = trust{now, d}
@@ -114,14 +108,14 @@ func (b belief) renewing(now time.Time, d time.Duration) belief {
 	return b
 }
 
-// extending is the belief while an Extend by d is under way.
+// extending returns the belief while an Extend by d is under way.
 func (b belief) extending(d time.Duration) belief {
 	b.ends = b.ends.Add(d)
 	return b
 }
 
-// mayRenewLate is the belief at now after a Renew to d without a reply: it may still
-// arrive, also after another call.
+// mayRenewLate returns the belief at now after a Renew to d without a reply. The Renew may
+// still reach Redis, even after another call.
 func (b belief) mayRenewLate(now time.Time, d time.Duration) belief {
 	if b.late == 0 || d < b.late || now.After(b.lateUntil) {
 		b.late = d
@@ -130,7 +124,7 @@ func (b belief) mayRenewLate(now time.Time, d time.Duration) belief {
 	return b
 }
 
-// set is the belief at now, when a Renew or an Extend that was sent at sent has set
+// set returns the belief at now after a Renew or an Extend that was sent at sent has set
 // the remaining time to d.
 func (b belief) set(now, sent time.Time, d time.Duration) belief {
 	if b.late > 0 && !now.After(b.lateUntil) {
@@ -147,7 +141,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// redisTime returns d as Redis takes it: in whole milliseconds, rounded up, at least 1.
+// redisTime returns d as Redis takes it: rounded up to whole milliseconds, at least 1 ms.
 func redisTime(d time.Duration) time.Duration {
 	return protocol.RemainingTime(protocol.Milliseconds(d))
 }

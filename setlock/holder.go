@@ -9,26 +9,26 @@ import (
 	"example.com/setlock/internal/protocol"
 )
 
-// A Holder is who holds a lock. The zero Holder is nobody.
+// A Holder describes who holds a lock. The zero Holder means nobody.
 type Holder struct {
-	// Owner is the Owner of the holding Lock. If a foreign program has set the
-	// key, it is the value that it has set, which may be empty.
+	// Owner is the Owner of the Lock that holds the key. If another program has set the
+	// key, Owner is the value that it has set, which may be empty.
 	Owner string
 
-	// Fence is the fencing token of the hold; 0 if a foreign program holds the
-	// key.
+	// Fence is the fencing token of the hold. It is 0 if another program has set the key.
 	Fence int64
 
-	// Remaining is how long the key lived on, unless it was renewed, when this
-	// was seen: at least a millisecond; negative for a key without expiry.
+	// Remaining is the remaining time of the key when this Holder was seen: at least a
+	// millisecond, or negative for a key without expiry. The key lives longer if it has
+	// been renewed since.
 	Remaining time.Duration
 }
 
-// Nobody reports whether nobody holds the lock.
+// Nobody reports whether h is the zero Holder.
 func (h Holder) Nobody() bool { return h == Holder{} }
 
-// Holder asks Redis who holds the lock now: the zero Holder is nobody. It blocks
-// until Redis has answered or ctx has ended.
+// Holder asks Redis who holds the lock now. The zero Holder means that nobody does. Holder
+// blocks until Redis has answered or ctx has ended.
 func (l *Lock) Holder(ctx context.Context) (Holder, error) {
 	const op = "holder"
 	if err := l.check(op); err != nil {
@@ -41,28 +41,28 @@ func (l *Lock) Holder(ctx context.Context) (Holder, error) {
 	return o.holder, nil
 }
 
-// An observation is what a look at the lock, or an announcement, has told of it.
+// An observation is what a look at the key found, or what an announcement reported.
 type observation struct {
 	holder Holder
 	value  string    // of the lock key
-	fence  string    // as it is in the fence key
-	until  time.Time // when the key expires, or later; meaningless for nobody and without expiry
+	fence  string    // the content of the fence key
+	until  time.Time // when the key expires, or later; not set for nobody, useless without expiry
 }
 
-// observe looks at the lock.
+// observe looks at the lock and returns what it found.
 func (r remote) observe(ctx context.Context) (observation, error) {
-	sight, err := r.look(ctx)
+	found, err := r.look(ctx)
 	switch {
 	case err != nil:
 		return observation{}, err
-	case !sight.Held:
-		return observation{fence: sight.Fence}, nil
+	case !found.Held:
+		return observation{fence: found.Fence}, nil
 	}
-	return newObservation(sight.Value, sight.Fence, sight.Remaining, clock.FromContext(ctx).Now()), nil
+	return newObservation(found.Value, found.Fence, found.Remaining, clock.FromContext(ctx).Now()), nil
 }
 
-// newObservation returns the observation of a holder whose key lived on for remaining at
-// some time before now.
+// newObservation returns the observation of a holder whose key had the remaining time
+// remaining at some moment before now.
 func newObservation(value, fence string, remaining time.Duration, now time.Time) observation {
 	owner, ours := protocol.OwnerOf(value)
 	o := observation{
@@ -77,17 +77,17 @@ func newObservation(value, fence string, remaining time.Duration, now time.Time)
 	return o
 }
 
-// same reports whether o and other are of the same hold, or both of nobody.
+// same reports whether o and other show the same hold, or both show nobody.
 func (o observation) same(other observation) bool {
 	return o.value == other.value && o.holder.Fence == other.holder.Fence && o.holder.Nobody() == other.holder.Nobody()
 }
 
-// follows returns the observation after an announcement that came at now. It returns false
-// if the announcement does not continue o.
+// follows returns the observation after an announcement that came at now. It returns o and
+// false if the announcement does not continue o.
 func (o observation) follows(a protocol.Announcement, now time.Time) (observation, bool) {
 	switch {
 	case a.Acquired && a.Value == o.value && a.Fence == o.holder.Fence:
-		return o, true // a look was quicker
+		return o, true // a look has found this acquisition already
 	case a.Acquired && a.Previous == o.fence && o.fence != "":
 		return newObservation(a.Value, strconv.FormatInt(a.Fence, 10), a.Lease, now), true
 	case !a.Acquired && a.Value == o.value && o.holder.Fence != 0:

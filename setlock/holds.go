@@ -8,21 +8,22 @@ import (
 	"example.com/setlock/internal/wire"
 )
 
-// A holds is what a Lock knows of its own acquisitions. The zero holds knows of none.
+// A holds records a Lock's own acquisitions: the hold, and the orphans. The zero holds is
+// empty.
 type holds struct {
-	mu      sync.Mutex // guards what follows, and hold.belief; never held across I/O
-	held    *hold      // nil: not held, as far as is known
+	mu      sync.Mutex // guards the fields below and the belief of every hold
+	held    *hold      // nil when the Lock holds nothing, as far as it knows
 	orphans orphans
 }
 
-// current returns the hold, or nil.
+// current returns the hold, or nil when there is none.
 func (s *holds) current() *hold {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.held
 }
 
-// fence returns the fence of the hold, or 0 when there is none that is trusted.
+// fence returns the fence of the hold, or 0 when there is no hold that is trusted.
 func (s *holds) fence() int64 {
 	s.mu.Lock()
 	h := s.held
@@ -37,18 +38,18 @@ func (s *holds) fence() int64 {
 	return h.fenceAt(h.clock.Now(), b)
 }
 
-// trusted returns for how much longer the Do that stored value may be trusted; 0 if there is
-// none.
+// trusted returns how much longer the session that stored value may be trusted. It returns
+// 0 when there is no such session.
 func (s *holds) trusted(value string) time.Duration {
 	h := s.current()
-	if h == nil || h.work == nil || h.value != value {
+	if h == nil || h.session == nil || h.value != value {
 		return 0
 	}
-	return h.work.trusted()
+	return h.session.trusted()
 }
 
-// attempt notes that h is about to be acquired. It returns the value that is this Lock's
-// already, or "", and those that it may adopt.
+// attempt records that h is about to be acquired. It returns the value that this Lock holds
+// already, or "", and the values of the orphans that h may adopt.
 func (s *holds) attempt(now time.Time, h *hold) (mine string, adopt []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +62,9 @@ func (s *holds) attempt(now time.Time, h *hold) (mine string, adopt []string) {
 	return mine, adopt
 }
 
-// failed notes the fate of the acquisition of h. One that was undone remains an orphan where
-// there are replicas: one that has missed the undo may be promoted.
+// failed records the fate of the acquisition of h, which failed. An acquisition that is
+// known not to exist is no orphan any more. With replicas, one that was undone remains an
+// orphan, because a replica that has missed the undo may be promoted.
 func (s *holds) failed(h *hold, fate wire.Fate, replicas int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,15 +73,15 @@ func (s *holds) failed(h *hold, fate wire.Fate, replicas int) {
 	}
 }
 
-// returned notes that the call which acquires h has returned, or panicked.
+// returned records that the call which acquires h has returned or panicked.
 func (s *holds) returned(h *hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.orphans.returned(h.value)
 }
 
-// concluded notes the outcome of the acquisition of h. It returns the hold that this Lock
-// had until then and has no longer, or nil.
+// concluded records the outcome of the acquisition of h, which is now known. It returns the
+// hold that this Lock had before and has lost, or nil.
 func (s *holds) concluded(h *hold, outcome protocol.Outcome) (lost *hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,16 +98,16 @@ func (s *holds) concluded(h *hold, outcome protocol.Outcome) (lost *hold) {
 	return lost
 }
 
-// any reports whether there is anything to release at now.
-func (s *holds) any(now time.Time) bool {
+// anyToRelease reports whether at now there is a hold, or an orphan, to release.
+func (s *holds) anyToRelease(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.orphans = s.orphans.expire(now)
 	return s.held != nil || len(s.orphans.values()) > 0
 }
 
-// releasing notes that an Unlock at now is about to release the hold and all orphans. It returns
-// the hold, or nil, and their values.
+// releasing records that an Unlock at now is about to release the hold and all orphans. It
+// returns the hold, or nil, and the values to release.
 func (s *holds) releasing(now time.Time) (h *hold, values []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +120,7 @@ func (s *holds) releasing(now time.Time) (h *hold, values []string) {
 	return s.held, values
 }
 
-// change sets the belief in h to what f makes of it, and returns what it was.
+// change sets the belief of h to the result of f, and returns the belief before.
 func (s *holds) change(h *hold, f func(belief) belief) belief {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,8 +129,8 @@ func (s *holds) change(h *hold, f func(belief) belief) belief {
 	return before
 }
 
-// drop notes that h is not held any more. It reports whether it was held until now, and
-// no Unlock may have released it.
+// drop records that h is not held any more. It reports whether h was held until now and no
+// Unlock may have released it.
 func (s *holds) drop(h *hold) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,8 +141,9 @@ func (s *holds) drop(h *hold) bool {
 	return h.belief.unlocks == 0
 }
 
-// orphan notes that h is not held any more, but its release is not known to have arrived. Nor is its
-// last renewal, which may still set the key's time to d from now on.
+// orphan records that h is not held any more, but that its release may not have reached
+// Redis. Its last renewal may also reach Redis late, and set the remaining time of the key
+// to d from now on.
 func (s *holds) orphan(h *hold, now time.Time, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,57 +5,61 @@ import (
 	"time"
 )
 
-// The Leases of a [Lock].
+// The default and the limits of [Lock.Lease].
 const (
-	// DefaultLease is the Lease of a Lock that names none.
+	// DefaultLease is the Lease of a Lock whose Lease is 0.
 	DefaultLease = 15 * time.Second
-	// MinLease is the shortest Lease: below it, the pauses of a garbage
+	// MinLease is the shortest Lease. With a shorter Lease, the pauses of a garbage
 	// collector or of a busy machine would lose locks.
 	MinLease = 100 * time.Millisecond
-	// MaxLease is the longest Lease.
+	// MaxLease is the longest Lease: a year.
 	MaxLease = 365 * 24 * time.Hour
 )
 
-// A lease is how long the key of a session lives without a renewal. Every other
-// duration of a session is a part of it. How long a lease is trusted, see trust.
+// A lease is how long the key of a session lives without a renewal. Every other duration of
+// a session is a part of the lease, and a method here. How long a lease is trusted is in
+// type trust.
 type lease time.Duration
 
-// renewInterval is the longest time from the request of one renewal that counted to
-// that of the next.
+// renewInterval is the longest time between two renewals that count, from the request of
+// the first to the request of the second.
 func (l lease) renewInterval() time.Duration { return time.Duration(l / 3) }
 
-// acquireTimeout bounds an attempt to acquire: a third on the way leaves more than half of
-// the trust.
+// acquireTimeout bounds an attempt of Do to acquire the lock. If the attempt takes all this
+// time, more than half of the trust is left.
 func (l lease) acquireTimeout() time.Duration { return time.Duration(l / 3) }
 
-// renewTimeout bounds an attempt to renew, or to look who holds the lock.
+// renewTimeout bounds an attempt to renew the lock, or to look who holds it.
 func (l lease) renewTimeout() time.Duration { return time.Duration(l / 6) }
 
-// confirmTimeout bounds how long the replicas may take to confirm within an attempt.
+// confirmTimeout bounds the time that replicas have to confirm a write, within an attempt.
 func (l lease) confirmTimeout() time.Duration { return time.Duration(l / 12) }
 
-// releaseTimeout bounds each of the two tries to release the lock at the end of a session.
+// releaseTimeout bounds each of the two attempts to release the lock at the end of a
+// session.
 func (l lease) releaseTimeout() time.Duration { return time.Duration(l / 12) }
 
-// retryInterval is the pause before a renewal that failed is tried again.
+// retryInterval is the pause between a renewal that failed and the next attempt.
 func (l lease) retryInterval() time.Duration { return jitter(time.Duration(l / 20)) }
 
-// firstRenewal is the age of a session at its first renewal, when it begins to listen to
-// announcements. A session that is shorter costs neither.
+// firstRenewal is the age at which a session renews its lock for the first time and
+// subscribes to announcements. A session that ends sooner does neither.
 func (l lease) firstRenewal() time.Duration { return time.Duration(l / 20) }
 
-// glance is the pause before the clocks are read again, to notice a suspended machine, when left
-// is left of the trust.
+// glance is the pause before the guard reads the clocks again. left is how much of the
+// trust is left. The pause is short, because the timer of a suspended machine stops while
+// the wall clock runs on.
 func (l lease) glance(left time.Duration) time.Duration {
 	return min(max(left, 0), time.Duration(l/20))
 }
 
-// pollInterval is the pause between two looks at the lock when nothing is pushed.
+// pollInterval is the pause between two looks at the lock while announcements do not
+// arrive.
 func (l lease) pollInterval() time.Duration { return jitter(time.Duration(l / 10)) }
 
 // jitter returns a random duration from the upper half of d.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// mistrust is the shortest time between two connections for announcements that are
-// ended because they did not tell what they should have.
-func (l lease) mistrust() time.Duration { return time.Duration(10 * l) }
+// doubtInterval is the shortest time between two replacements of a connection for
+// announcements that answers but did not deliver an announcement.
+func (l lease) doubtInterval() time.Duration { return time.Duration(10 * l) }

@@ -13,77 +13,79 @@ import (
 	"example.com/setlock/internal/protocol"
 )
 
-// A Lock is a lock on a key in Redis. A literal with Key and Pool is ready to
-// use:
+// A Lock is a lock on a key in Redis. A literal with Key and Pool is ready to use:
 //
 //	l := &setlock.Lock{Key: "nightly-report", Pool: pool}
 //
-// Two Locks with the same Key on the same Redis exclude each other, in one
-// process or in many. A Lock is safe for concurrent use and belongs to whoever
-// calls it: goroutines that share one share its hold. The fields must not be
-// changed after the first call; a Lock must not be copied after it.
+// Two Locks with the same Key on the same Redis exclude each other, in one process or in
+// many. A Lock is safe for concurrent use. Goroutines that share a Lock share its hold:
+// each goroutine may extend or release the hold. The fields must not be changed after the
+// first call. A Lock must not be copied after the first call.
 //
-// Errors other than [ErrAlreadyHeld] and [ErrNotHeld] name the operation and the
-// key and wrap their cause. When ctx has ended, a call sends nothing to Redis and
-// returns an error that wraps [context.Cause] of ctx. If that cause is the loss of another
-// lock, the error has its text, wraps [context.Canceled], and is not [ErrLost].
-// Unlock of a Lock that is not held returns ErrNotHeld even then. Without a deadline in
+// Errors other than [ErrAlreadyHeld] and [ErrNotHeld] name the operation and the key, and
+// wrap their cause. When ctx has ended, a call sends nothing to Redis and returns an error
+// that wraps [context.Cause] of ctx. If this cause is the loss of another lock, the error
+// has the text of the cause, wraps [context.Canceled], and is not [ErrLost]. Unlock of a
+// Lock that is not held returns ErrNotHeld even when ctx has ended. Without a deadline in
 // ctx, a call waits as long as the Pool's connections do.
 //
-// A Lock remembers up to 64 of its acquisitions whose outcome is unknown, each for
-// as long as its key can exist. Its next acquisition adopts them, its next Unlock
-// releases them. Beyond 64, the one whose key expires first is forgotten: it
-// blocks this Lock as any other holder does, until its key expires.
+// A Lock remembers up to 64 of its acquisitions whose outcome is unknown, each for as long
+// as its key can exist. The next acquisition of the Lock adopts them, and the next Unlock
+// releases them. Beyond 64, the Lock forgets the acquisition whose key expires first. If
+// such a key exists, it blocks this Lock as any other holder does, until the key expires.
 type Lock struct {
-	// Key is the Redis key of the lock, a string that exists while somebody
-	// holds it. Required. The fencing tokens stand in a second key:
-	// "{Key}:fence", or "Key:fence" where Key has a Cluster hash tag. So "k" and
-	// "{k}" must not both be used.
+	// Key is the Redis key of the lock. The key is a string that exists while the lock is
+	// held. Required. A second key has the fencing tokens: "{Key}:fence", or "Key:fence"
+	// where Key has a Cluster hash tag. So "k" and "{k}" must not both be used.
 	Key string
 
-	// Pool gives the connections. Required. Its Dial should have timeouts, or
-	// better be a DialContext. Connections that do not implement
-	// [redis.ConnWithContext], as redigo's own do, cannot be interrupted: a helper may be
-	// left in one until it answers. All connections must use the same database: one that was
-	// left in another by SELECT sees other locks, and two may hold this one.
+	// Pool provides the connections. Required. Its Dial should have timeouts; a DialContext
+	// is better. A connection that does not implement [redis.ConnWithContext] cannot be
+	// interrupted: a helper goroutine may remain in the connection until Redis answers. The
+	// connections of redigo implement it. All connections must use the same database. A
+	// connection that was left in another database by SELECT sees other locks, and then two
+	// may hold this lock.
 	//
-	// A panic in Dial or TestOnBorrow ends the process, as any panic that nobody
-	// recovers: calls whose ctx can end run on a helper goroutine. A Dial that
-	// returns neither a connection nor an error is an error of the call.
+	// A panic in Dial or TestOnBorrow ends the process, as any panic that nobody recovers
+	// does, because calls whose ctx can end run on a helper goroutine. A Dial that returns
+	// neither a connection nor an error is an error of the call.
 	//
 	// A connection that answers READONLY, MOVED, MASTERDOWN, CLUSTERDOWN or LOADING is not
-	// given back to the Pool, so that a Dial which looks for the primary finds it.
+	// given back to the Pool. So a Dial that looks for the primary finds the new primary.
 	Pool *redis.Pool
 
-	// Owner says, to people and to [Lock.Holder], who holds the lock. It does
-	// not make the lock this Lock's: two may have the same. Default: host:pid.
+	// Owner names the holder of the lock for people and for [Lock.Holder]. It does not
+	// decide whose the lock is: two Locks may have the same Owner. Default: host:pid.
 	Owner string
 
-	// Lease is what Do holds the key for between renewals: how long others wait
-	// when the holder dies. Default: [DefaultLease]; [MinLease] to [MaxLease].
+	// Lease is the time for which Do holds the key between two renewals. When the holder
+	// dies, others wait for up to this time. Default: [DefaultLease]. Range: [MinLease] to
+	// [MaxLease].
 	Lease time.Duration
 
-	// Replicas is how many replicas must confirm an acquisition or a renewal
-	// (https://redis.io/docs/latest/commands/wait/) before it counts. Default: 0,
-	// none. On an acquisition fewer are an error, and it is undone. A call waits for them
-	// for up to a twelfth of Lease, also when its ctx never ends. The read timeout of the
-	// Pool's connections should be longer than that: with a shorter one, the error of a
-	// shortfall is that of a timeout. An acquisition is announced when it is confirmed.
+	// Replicas is the number of replicas that must confirm an acquisition or a renewal
+	// before it counts (https://redis.io/docs/latest/commands/wait/). Default: 0. When
+	// fewer replicas confirm an acquisition, the call returns an error and the acquisition
+	// is undone. A call waits for the replicas for up to a twelfth of Lease, even when its
+	// ctx never ends. The read timeout of the Pool's connections should be longer than
+	// this: with a shorter one, a shortfall is reported as a timeout. An acquisition is
+	// announced when the replicas have confirmed it.
 	//
 	// A failover makes no second holder where Replicas is the number of replicas and the
-	// clocks of the servers agree to within a tenth of Lease; with fewer Replicas, one
-	// that had not confirmed may be promoted while others go on to confirm.
+	// clocks of the servers agree to within a tenth of Lease. With fewer Replicas, a
+	// replica that had not confirmed may be promoted while others go on to confirm.
 	Replicas int
 
 	holds holds
-	turn  turn // of calls that acquire the lock or set its time
+	turn  turn // held by a call that acquires the lock or sets its remaining time
 	once  sync.Once
-	keys  *protocol.Keys // set by once
+	keys  *protocol.Keys // of Key; set by once
 }
 
-// acquire makes one attempt to acquire the lock for d, as w's hold unless w is nil. It
-// returns the hold, or as Lock does.
-func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, w work) (*hold, time.Duration, error) {
+// acquire makes one attempt to acquire the lock for d, for session s. s is nil for a plain
+// hold. When the lock was acquired, acquire returns the hold. Otherwise it returns a
+// remaining time and an error, as Lock does.
+func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, s *session) (*hold, time.Duration, error) {
 	if err := l.check(op); err != nil {
 		return nil, 0, err
 	}
@@ -95,7 +97,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, w work) 
 	d = redisTime(d)
 	c := clock.FromContext(ctx)
 	now := c.Now()
-	h := &hold{value: protocol.NewValue(cmp.Or(l.Owner, protocol.DefaultOwner())), clock: c, work: w, belief: acquiring(now, d)}
+	h := &hold{value: protocol.NewValue(cmp.Or(l.Owner, protocol.DefaultOwner())), clock: c, session: s, belief: acquiring(now, d)}
 	mine, orphans := l.holds.attempt(now, h)
 	defer l.holds.returned(h)
 	a, r := l.remote().acquire(ctx, h, d, mine, orphans)
@@ -120,7 +122,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, w work) 
 	return nil, a.Remaining, ErrNotHeld
 }
 
-// check returns an error if the fields of l do not make a lock.
+// check returns an error that is [ErrInvalid] if the fields of l do not make a lock.
 func (l *Lock) check(op string) error {
 	var wrong invalidError
 	switch {
@@ -140,7 +142,7 @@ func (l *Lock) check(op string) error {
 	return l.fail(op, wrong)
 }
 
-// fail returns the error of a call that failed because of err.
+// fail returns the error of operation op, which failed because of err.
 func (l *Lock) fail(op string, err error) error { return failure(op, l.remote().keys, err) }
 
 // remote returns the lock as Redis has it.

@@ -6,28 +6,26 @@ import (
 )
 
 const (
-	// maxOrphans bounds how many orphans a Lock remembers.
+	// maxOrphans is the largest number of orphans that a Lock remembers.
 	maxOrphans = 64
-	// lateFor is how late a request whose outcome is unknown may reach the
-	// server. An acquisition may exist for so much longer than its lease.
+	// lateFor is how late a request whose outcome is unknown may reach Redis. The key of
+	// such an acquisition may exist for this time longer than the acquisition asked for.
 	lateFor = time.Minute
 )
 
-// An orphan is an acquisition whose outcome is unknown: its reply never came, or
-// its release or its undo is not known to have reached every server that may
-// have the key.
+// An orphan is an acquisition whose outcome is unknown: either its reply never came, or its
+// release or its undo may not have reached every server that may have the key.
 type orphan struct {
 	value   string
 	until   time.Time // when the key can no longer exist
-	running bool      // the call has not returned: its value is nobody else's to release
+	running bool      // the call has not returned: no other call may adopt or release it
 }
 
-// orphans are what a Lock remembers of its own acquisitions, so that its next
-// acquisition can adopt them and its next Unlock can release them.
+// orphans are what a Lock remembers of its acquisitions whose outcome is unknown. The next
+// acquisition of the Lock adopts them, and its next Unlock releases them.
 type orphans []orphan
 
-// add returns o with an orphan more. Beyond maxOrphans the one that expires first is
-// forgotten.
+// add returns o with x added. When o is full, add removes the orphan that expires first.
 func (o orphans) add(x orphan) orphans {
 	if len(o) >= maxOrphans {
 		first := slices.MinFunc(o, func(a, b orphan) int { return a.until.Compare(b.until) })
@@ -41,8 +39,7 @@ func (o orphans) remove(value string) orphans {
 	return slices.DeleteFunc(o, func(x orphan) bool { return x.value == value })
 }
 
-// returned notes that the call of the acquisition of value has returned, and that
-// its outcome is still unknown.
+// returned records that the call which acquires value has returned.
 func (o orphans) returned(value string) {
 	for i := range o {
 		if o[i].value == value {
@@ -51,12 +48,13 @@ func (o orphans) returned(value string) {
 	}
 }
 
-// expire returns o without those whose keys can no longer exist at now.
+// expire returns o without the orphans whose keys cannot exist any more at now.
 func (o orphans) expire(now time.Time) orphans {
 	return slices.DeleteFunc(o, func(x orphan) bool { return !x.running && now.After(x.until) })
 }
 
-// values returns the values that the next acquisition may adopt.
+// values returns the values that the next acquisition may adopt and the next Unlock may
+// release.
 func (o orphans) values() []string {
 	var values []string
 	for _, x := range o {

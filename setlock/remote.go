@@ -10,8 +10,8 @@ import (
 	"example.com/setlock/internal/wire"
 )
 
-// A remote is a lock as Redis has it: one method a script. What comes back is in the
-// terms of Redis; what that means for a Lock is up to the caller.
+// A remote is a lock as Redis has it, with one method for each script. A method returns
+// what Redis answered. What the answer means for a Lock is decided by the caller.
 type remote struct {
 	pool     *redis.Pool
 	keys     *protocol.Keys
@@ -19,9 +19,12 @@ type remote struct {
 	replicas int
 }
 
-// acquire acquires the lock for h, for d. The lock is also free where an orphan holds it.
+// acquire acquires the lock for h, for d. mine is the value that the Lock holds already, or
+// "". The lock is also free where one of orphans holds it. The request carries the command
+// that undoes the acquisition. Package wire sends the undo, because only package wire knows
+// whether the acquisition may have run, and on which connection.
 func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string) (protocol.Acquisition, wire.Result) {
-	confirmed := r.replicas == 0 // and announced by the script
+	confirmed := r.replicas == 0 // then the script announces the acquisition
 	request := wire.Request{
 		Command:  r.keys.Acquire(h.value, d, confirmed, mine, orphans),
 		Replicas: r.replicas,
@@ -41,14 +44,15 @@ func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine stri
 	return a, result
 }
 
-// announce is the announcement of an acquisition that replicas have confirmed.
+// announce returns the command that announces an acquisition which the replicas have
+// confirmed.
 func (r remote) announce(value string, d time.Duration, reply any) protocol.Command {
 	a, _ := protocol.ParseAcquire(reply) // it was read before
 	return r.keys.Announce(a.Announcement(value, d))
 }
 
-// renew sets the remaining time of h to d, on a connection of pool. It reports whether the lock is
-// still h's.
+// renew sets the remaining time of h to d, on a connection of pool. It reports whether the
+// lock is still h's.
 func (r remote) renew(ctx context.Context, pool *redis.Pool, h *hold, d time.Duration) (mine bool, result wire.Result) {
 	result = r.set(ctx, pool, r.keys.Renew(h.value, h.fence, d))
 	if result.Err == nil {
@@ -57,8 +61,8 @@ func (r remote) renew(ctx context.Context, pool *redis.Pool, h *hold, d time.Dur
 	return mine, result
 }
 
-// extend adds d to the remaining time of h. A key without expiry gets at least least. It returns the
-// new remaining time, and whether the lock is still h's.
+// extend adds d to the remaining time of h. A key without expiry gets the longer of d and
+// least. extend returns the new remaining time, and reports whether the lock is still h's.
 func (r remote) extend(ctx context.Context, h *hold, d, least time.Duration) (remaining time.Duration, mine bool, result wire.Result) {
 	result = r.set(ctx, r.pool, r.keys.Extend(h.value, h.fence, d, least))
 	if result.Err == nil {
@@ -67,13 +71,13 @@ func (r remote) extend(ctx context.Context, h *hold, d, least time.Duration) (re
 	return remaining, mine, result
 }
 
-// set sends a command that sets the remaining time.
+// set sends a command that sets the remaining time, and has the replicas confirm it.
 func (r remote) set(ctx context.Context, pool *redis.Pool, command protocol.Command) wire.Result {
 	return wire.Do(ctx, pool, wire.Request{Command: command, Replicas: r.replicas, Wait: r.lease.confirmTimeout()})
 }
 
-// release releases the lock, on a connection of pool, where one of values holds it. It reports whether
-// one did.
+// release releases the lock where one of values holds it, on a connection of pool. It
+// reports whether one of values held it.
 func (r remote) release(ctx context.Context, pool *redis.Pool, values ...string) (released bool, result wire.Result) {
 	result = wire.Do(ctx, pool, wire.Request{Command: r.keys.Release(true, values...)})
 	if result.Err == nil {
@@ -82,11 +86,11 @@ func (r remote) release(ctx context.Context, pool *redis.Pool, values ...string)
 	return released, result
 }
 
-// look reads who holds the lock.
-func (r remote) look(ctx context.Context) (protocol.Sight, error) {
+// look returns who holds the lock.
+func (r remote) look(ctx context.Context) (protocol.Observation, error) {
 	result := wire.Do(ctx, r.pool, wire.Request{Command: r.keys.Look()})
 	if result.Err != nil {
-		return protocol.Sight{}, result.Err
+		return protocol.Observation{}, result.Err
 	}
 	return protocol.ParseLook(result.Reply)
 }

@@ -12,30 +12,33 @@ import (
 	"example.com/setlock/internal/wire"
 )
 
-// A schedule is when the next renewal of a session is due, and where. It is a value.
+// A schedule says when the next renewal of a session is due, and on which kind of
+// connection: one of the Pool, or one outside the Pool's limits. It is a value.
 //
-// The first renewal comes early, together with the subscription to announcements, because
-// a subscription tells nothing of the time before it. The second comes after a random part
-// of what is then left of a third of the lease: sessions that began together do not renew
-// together, and neither do sessions that have missed Redis together. After that,
-// each renewal is sent a third of the lease after the one before. A renewal that fails
-// is tried again soon, on the other kind of connection: of the Pool, or outside its
-// limits.
+// The first renewal comes early, after lease.firstRenewal. It comes together with the
+// subscription to announcements, because a subscription tells nothing of the time before
+// it. The second renewal comes after a random part of the renewal interval that is left. So
+// sessions that began together do not renew together, and neither do sessions that missed
+// Redis together. Every later renewal is sent one lease.renewInterval after the one before.
+// A renewal that fails is tried again after lease.retryInterval, on the other kind of
+// connection, whatever the error was.
 type schedule struct {
 	lease   lease
-	steady  bool // the last renewal counted, and the next is a third of the lease after it
-	failing bool // the last renewal failed
-	outside bool // the next renewal takes a connection outside the Pool's limits
+	steady  bool // a renewal has counted: the next is due one interval after the last
+	failing bool // the last attempt failed
+	outside bool // the next attempt uses a connection outside the Pool's limits
 }
 
-// failed returns the schedule after a renewal that failed, and when the next one is due.
+// failed returns the schedule after an attempt that failed, and the pause before the next
+// attempt.
 func (s schedule) failed() (schedule, time.Duration) {
 	s.failing, s.outside = true, !s.outside
 	return s, s.lease.retryInterval()
 }
 
-// counted returns the schedule after a renewal that counted, and when the next one is due, when
-// took has passed since that renewal was sent. extra says that it was not a scheduled one.
+// counted returns the schedule after a renewal that counted, and the pause before the next
+// renewal. took is the time since the request of the renewal. extra is true for a renewal
+// that was not scheduled.
 func (s schedule) counted(took time.Duration, extra bool) (schedule, time.Duration) {
 	pause := max(s.lease.renewInterval()-took, 0)
 	if !s.steady || s.failing || extra {
@@ -52,24 +55,25 @@ type renewer struct {
 	clock  clock.Clock
 	shared *shared
 	guard  *guard
-	taken  func() // ends the session: the key is another's
+	taken  func() // ends the session because the key is no longer this session's
 
-	running sync.WaitGroup
-	slot    chan struct{} // full during a renewal, and for good after the last one
+	running sync.WaitGroup // run
+	slot    chan struct{}  // full while a renewal runs, and for ever after last
 }
 
-// start begins to renew, until ctx ends. join must be called.
+// start starts run, which renews the lock until ctx ends. The caller must call join.
 func (r *renewer) start(ctx context.Context) { r.running.Go(func() { r.run(ctx) }) }
 
-// last returns when no renewal runs, and none will. What else the renewer does may still run.
+// last blocks until no renewal runs. After last, no renewal starts. The rest of the renewer
+// may still run until join returns.
 func (r *renewer) last() { r.slot <- struct{}{} }
 
-// join returns when nothing of the renewer runs any more.
+// join blocks until nothing of the renewer runs any more.
 func (r *renewer) join() { r.running.Wait() }
 
-// run renews the lock until ctx ends. An announcement that names another
-// holder, and a new subscription, trigger one extra renewal. If the scheduled renewal
-// falls due meanwhile, the extra one replaces it.
+// run renews the lock until ctx ends. An announcement that names another holder triggers
+// one extra renewal, and so does a new subscription. If the scheduled renewal falls due
+// meanwhile, the extra one replaces it.
 func (r *renewer) run(ctx context.Context) {
 	timer := r.clock.NewTimer(r.remote.lease.firstRenewal())
 	defer timer.Stop()
@@ -103,14 +107,14 @@ func (r *renewer) run(ctx context.Context) {
 			continue
 		}
 		if extra && !next.failing && !fired(timer) {
-			continue // a check does not change the schedule
+			continue // an extra renewal does not change the schedule
 		}
 		next, pause = next.counted(clock.Elapsed(sent, r.clock.Now()), extra)
 		timer.Reset(pause)
 	}
 }
 
-// fired reports whether timer has fired, and clears that.
+// fired reports whether timer has fired, and drains its channel.
 func fired(timer clock.Timer) bool {
 	select {
 	case <-timer.C():
@@ -120,7 +124,8 @@ func fired(timer clock.Timer) bool {
 	}
 }
 
-// doubts reports whether what was announced leaves doubt that the lock is the session's.
+// doubts reports whether what the subscription received leaves doubt that the session still
+// holds the lock.
 func (r *renewer) doubts(announced *notify.Subscription) bool {
 	message, missed, up := announced.Take()
 	switch {
@@ -135,14 +140,15 @@ func (r *renewer) doubts(announced *notify.Subscription) bool {
 	return !ok || !a.Acquired || a.Value != r.hold.value
 }
 
-// renew makes one attempt to renew the lock, on a connection of the Pool or outside its
-// limits. It reports whether that counts. If not, the session may have ended.
+// renew makes one attempt to renew the lock, on a connection of the Pool or on one outside
+// its limits. It reports whether the renewal counts. When the key is no longer this
+// session's, renew ends the session.
 func (r *renewer) renew(ctx context.Context, outside bool) bool {
 	select {
 	case r.slot <- struct{}{}:
-		defer func() { <-r.slot }() // also if a Logger that hears of it exits
+		defer func() { <-r.slot }() // also when a traced Logger calls runtime.Goexit
 	default:
-		return false // the last renewal was sent
+		return false // last was called
 	}
 	pool := r.remote.pool
 	if outside {

@@ -12,38 +12,42 @@ import (
 	"example.com/setlock/internal/trace"
 )
 
-// A session is one Do, from its acquisition to its release. It owns the context of
-// f and its end. The guard watches over the trust in the lock, the renewer renews it.
+// A session is one Do, from its acquisition to its release. It owns the context of f: it
+// makes the context and ends it. The guard ends the session when trust ends. The renewer
+// renews the lock.
 type session struct {
 	remote remote
 	holds  *holds // of the Lock
 	clock  clock.Clock
 
-	ctx    context.Context         // of f
-	cancel context.CancelCauseFunc // of ctx
+	ctx    context.Context         // f's
+	cancel context.CancelCauseFunc // ends ctx
 
-	// The renewer runs in background until stop.
+	// background is the context of the renewer. It lives on when the caller's context ends.
+	// stop ends it.
 	background context.Context
 	stop       context.CancelCauseFunc
 
-	// Of what was acquired, set by start:
+	// Set by start:
 	hold    *hold // guarded by mu
 	shared  *shared
 	guard   *guard
 	renewer *renewer
 
-	mu   sync.Mutex // guards what follows
-	lost *lostError // non-nil: the lock was lost before it was released
+	mu   sync.Mutex // guards hold and the fields below
+	lost *lostError // non-nil when the lock was lost before it was released
 	over bool       // f has returned
 }
 
+// sessionKey is the context key of the session, for FenceFromContext.
 type sessionKey struct{}
 
 // newSession returns a session that holds nothing yet.
 func newSession(ctx context.Context, r remote, holds *holds) *session {
 	s := &session{remote: r, holds: holds, clock: clock.FromContext(ctx)}
 	s.background, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	// What other Locks do under f's context is not for the trace of this one.
+	// f may use other Locks under its context. The trace of this Lock must not report their
+	// calls.
 	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(trace.Without(ctx), sessionKey{}, s))
 	return s
 }
@@ -54,7 +58,7 @@ func (s *session) discard() {
 	s.stop(nil)
 }
 
-// start begins the session with what was acquired.
+// start begins the session with h, the hold that was acquired.
 func (s *session) start(h *hold) {
 	s.shared = openShared(s.remote.pool)
 	s.guard = newGuard(s.clock, trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)}, s.lose)
@@ -72,18 +76,21 @@ func (s *session) start(h *hold) {
 	s.renewer.start(s.background)
 }
 
-// lose ends the context of f because of reason. It implements work. After f has returned it
-// changes nothing: what others find then may be the release.
+// lose ends the context of f because of reason. After f has returned, lose changes nothing:
+// what other calls find then may be the result of the session's own release.
 func (s *session) lose(reason error) { s.loseIf(reason, false) }
 
-// taken ends the context of f because a renewal, or the release, found the key to be
-// another's. It counts also after f has returned, because the release had not run before.
+// taken ends the context of f because a renewal, or the release, found that the key is not
+// the session's any more. It counts even after f has returned: the session had not released
+// the key before, so the key was lost.
 func (s *session) taken() { s.loseIf(errTaken, true) }
 
+// loseIf ends the context of f because of reason. After f has returned, the loss counts
+// only if alsoOver.
 func (s *session) loseIf(reason error, alsoOver bool) {
 	cause, first := s.noteLoss(reason, alsoOver)
-	// Another goroutine may have noted the loss without having cancelled ctx yet. The
-	// caller may be about to release the key, so ctx must end here.
+	// Another goroutine may have set s.lost without having cancelled ctx yet. The caller
+	// may be about to release the key, so ctx must end here.
 	s.cancel(cause)
 	if !first {
 		return
@@ -94,8 +101,8 @@ func (s *session) loseIf(reason error, alsoOver bool) {
 	}
 }
 
-// noteLoss notes a loss because of reason, unless the session has ended. It returns why it has ended,
-// and whether this call has ended it.
+// noteLoss sets lost because of reason, unless the session has ended. It returns why the
+// session has ended, and whether this call ended it.
 func (s *session) noteLoss(reason error, alsoOver bool) (cause error, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,15 +123,15 @@ func (s *session) acquired() *hold {
 	return s.hold
 }
 
-// lostBecause returns why the lock was lost, or nil.
+// lostBecause returns why the lock was lost, or nil when it was not lost.
 func (s *session) lostBecause() *lostError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lost
 }
 
-// trusted returns for how much longer the lock may be trusted: not at all when it is lost, or
-// f has returned. It implements work.
+// trusted returns how much longer the lock may be trusted. It returns 0 when the lock is
+// lost or f has returned.
 func (s *session) trusted() time.Duration {
 	if s.hasEnded() {
 		return 0
@@ -132,14 +139,16 @@ func (s *session) trusted() time.Duration {
 	return s.guard.left()
 }
 
+// hasEnded reports whether the session holds nothing that f may still use.
 func (s *session) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.over || s.lost != nil || s.hold == nil
 }
 
-// end ends the session after f has returned err, or panicked. The order is the promise: the
-// context of f ends, nothing renews any more, and only then is the lock released.
+// end ends the session after f has returned err or panicked, and returns the error of Do.
+// The order is what Do promises: first the context of f ends, then the last renewal ends,
+// and only then the lock is released.
 func (s *session) end(err error) error {
 	if s.guard.left() <= 0 {
 		s.lose(s.guard.reason())
@@ -162,25 +171,26 @@ func (s *session) end(err error) error {
 	return errors.Join(err, lost)
 }
 
-// finish notes that f has returned.
+// finish records that f has returned.
 func (s *session) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
 }
 
-// release releases the lock unless it is known to be another's: by two tries, the second
-// on a connection outside the Pool. Until it is released the Lock holds it: an acquisition
-// meanwhile returns ErrAlreadyHeld.
+// release releases the lock, unless the session is known to hold it no longer. It makes two
+// attempts, the second on a connection outside the Pool's limits. The Lock counts as held
+// until the release: meanwhile an acquisition by the same Lock returns ErrAlreadyHeld. When
+// both attempts fail, the acquisition becomes an orphan.
 func (s *session) release() {
 	if s.holds.current() != s.hold {
 		return
 	}
 	ctx := context.WithoutCancel(s.background)
-	mayHaveRun := false // a try that failed may have released the lock
+	mayHaveRun := false // an attempt that failed may have released the lock
 	for _, pool := range []*redis.Pool{s.remote.pool, s.shared.spare} {
-		try, cancel := clock.WithTimeout(ctx, s.remote.lease.releaseTimeout())
-		released, r := s.remote.release(try, pool, s.hold.value)
+		attempt, cancel := clock.WithTimeout(ctx, s.remote.lease.releaseTimeout())
+		released, r := s.remote.release(attempt, pool, s.hold.value)
 		cancel()
 		if r.Err == nil {
 			if held := s.holds.drop(s.hold); held && !released && !mayHaveRun {

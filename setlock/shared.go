@@ -10,43 +10,45 @@ import (
 	"example.com/setlock/internal/wire"
 )
 
-// A shared is what all Locks of one Pool share, outside that Pool's limits: the
-// notifier, and connections for what must not wait for the Pool.
+// A shared is what all Locks of one Pool share outside the limits of this Pool: the
+// notifier, and spare connections for requests that must not wait for the Pool.
 type shared struct {
 	pool     *redis.Pool
-	spare    *redis.Pool
+	spare    *redis.Pool // the connections outside the limits of pool
 	notifier *notify.Notifier
-	users    int // guarded by shares.mu
+	users    int // calls of openShared without a close; guarded by allShared.mu
 }
 
-// maxSpare bounds the spare connections, so that thousands of sessions that lose
-// their Redis together do not storm it.
+// maxSpare bounds the spare connections of a Pool. Thousands of sessions that lose Redis
+// together must not flood it with connections.
 const maxSpare = 16
 
-var shares = struct {
+// allShared has the shared of every Pool that is in use.
+var allShared = struct {
 	mu sync.Mutex
 	of map[*redis.Pool]*shared
 }{of: make(map[*redis.Pool]*shared)}
 
-// openShared returns what the Locks of pool share, until the caller closes it.
+// openShared returns the shared of pool, and makes it for the first caller. The caller must
+// close it.
 func openShared(pool *redis.Pool) *shared {
-	shares.mu.Lock()
-	defer shares.mu.Unlock()
-	s := shares.of[pool]
+	allShared.mu.Lock()
+	defer allShared.mu.Unlock()
+	s := allShared.of[pool]
 	if s == nil {
 		dial := func(ctx context.Context) (redis.Conn, error) { return wire.Dial(ctx, pool) }
 		s = &shared{pool: pool, spare: wire.Outside(pool, maxSpare), notifier: notify.New(dial)}
-		shares.of[pool] = s
+		allShared.of[pool] = s
 	}
 	s.users++
 	return s
 }
 
-// close ends the use by one caller of openShared.
+// close ends the use of s by one caller. The last close forgets s.
 func (s *shared) close() {
-	shares.mu.Lock()
-	defer shares.mu.Unlock()
+	allShared.mu.Lock()
+	defer allShared.mu.Unlock()
 	if s.users--; s.users == 0 {
-		delete(shares.of, s.pool)
+		delete(allShared.of, s.pool)
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"sync"
 )
 
-// A turn is what one call at a time has. Its zero value is nobody's.
+// A turn is a mutex whose wait ends when a context ends. The zero turn is free.
 type turn struct {
 	once sync.Once
-	slot chan struct{} // full while somebody has the turn
+	slot chan struct{} // full while a call has the turn
 }
 
-// take waits until nobody has the turn, or ctx ends. Without an error, end must be called.
+// take blocks until the turn is free, or returns the cause of ctx when ctx ends first.
+// After nil, the caller must call end.
 func (t *turn) take(ctx context.Context) error {
 	t.once.Do(func() { t.slot = make(chan struct{}, 1) })
 	if ctx.Err() != nil {

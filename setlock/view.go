@@ -6,58 +6,60 @@ import (
 	"example.com/setlock/internal/protocol"
 )
 
-// expiryGrace is how long after its expiry a key is looked at: Redis counts
-// whole milliseconds.
+// expiryGrace is the time between the expiry of a key and the look at it, because Redis
+// counts whole milliseconds.
 const expiryGrace = time.Millisecond
 
-// A view is what a watch knows of its lock: who is reported to hold it, and when the
-// next look is due. It decides, and leaves what is to be done to the watch.
+// A view is what a watch knows of its lock: who is reported to hold it, and when the next
+// look is due. A view decides. The watch acts.
 type view struct {
 	lease    lease
-	replicas bool // an acquisition may be undone because replicas have not confirmed it
+	replicas bool // the Lock has Replicas: an acquisition that was found may still be undone
 
-	known bool        // seen is set
-	seen  observation // what is reported
+	known bool        // seen is set: something was reported
+	seen  observation // what was reported last
 
-	// With replicas: whom a look has found and nothing has confirmed yet.
-	waiting observation
-	since   time.Time // when a look first found waiting; zero: there is none
-	untold  bool      // it should have been announced by then
-	named   string    // the value of an acquisition that was announced, and that a look must find
+	// With replicas, an acquisition that a look found and nothing has confirmed yet:
+	waiting     observation
+	since       time.Time // when a look first found waiting; zero when there is none
+	unannounced bool      // its announcement should have arrived before the look
+	named       string    // the value of the last acquisition that was announced without continuing seen
 
 	up       bool          // announcements arrive
-	answered time.Time     // when Redis last answered a look; zero: it never has
-	down     time.Time     // when announcements ceased to arrive, for the first time since then
-	poll     time.Duration // the pause between two looks while they do not arrive
-	retry    time.Time     // when to look again after a look that failed; zero: it was answered
+	answered time.Time     // when Redis last answered a look; zero: never
+	down     time.Time     // when announcements first ceased to arrive after answered
+	poll     time.Duration // the pause between two looks while announcements do not arrive
+	retry    time.Time     // when to look again after a look that failed; zero: the last was answered
 }
 
-// A reason is why a watch looks at its lock.
+// A reason says why a watch looks at its lock.
 type reason int
 
 const (
 	noReason  reason = iota
-	scheduled        // it was due
+	scheduled        // the look was due
 	announced        // an announcement does not continue what is known
 	missed           // announcements may have been missed
 )
 
-// A suspicion is what a look gives reason to think of the connection for announcements.
+// A suspicion is what a look suspects of the connection for announcements.
 type suspicion int
 
 const (
 	unsuspected suspicion = iota
-	perhapsDead           // it has yet to tell what was found
-	perhapsMute           // it should have told what was found, even if it answers
+	perhapsDead           // it has not delivered the announcement of what was found
+	perhapsMute           // it has had the time to deliver that announcement, and did not
 )
 
-// told notes an announcement that came at now. It reports whether that changes what is
-// to be reported, and whether it continues what is known: if not, a look must tell.
+// told records an announcement that came at now. It reports whether the announcement
+// changes what is to be reported, and whether the announcement continues what is known. If
+// it does not, a look must find out.
 func (v *view) told(a protocol.Announcement, now time.Time) (report, follows bool) {
 	s, waits := v.seen, !v.since.IsZero()
 	switch {
 	case waits && a.Acquired:
-		// It names the one that waits, or the one that acquired after that was undone.
+		// The announcement names the acquisition that waits. Or the one that waits was
+		// undone, and the announcement names the acquisition after it.
 		s, follows = v.waiting.follows(a, now)
 	case v.known:
 		s, follows = v.seen.follows(a, now)
@@ -76,48 +78,49 @@ func (v *view) told(a protocol.Announcement, now time.Time) (report, follows boo
 	return report, true
 }
 
-// looked notes what a look found that was sent at sent and answered at now. It reports
-// whether that changes what is to be reported, and what to think of the connection that
-// has not told of it.
+// looked records the observation s of a look that was sent at sent and answered at now. It
+// reports whether s changes what is to be reported, and what to suspect of the connection
+// for announcements, which has not delivered s.
 //
-// The fence tells of acquisitions that came and went unseen. With replicas they may have
-// been undone for want of confirmation, which is not announced. Then only an
-// announcement proves that somebody held the lock.
-func (v *view) looked(s observation, why reason, sent, now time.Time) (report bool, about suspicion) {
+// A fence that has changed shows that the lock was acquired and released between two looks.
+// With replicas this does not prove that somebody held the lock: the acquisition may have
+// been undone because replicas did not confirm it, and an undo of this kind is not
+// announced. Then only an announcement proves it.
+func (v *view) looked(s observation, why reason, sent, now time.Time) (report bool, suspected suspicion) {
 	v.answered, v.retry, v.poll = now, time.Time{}, v.lease.pollInterval()
 	moved := v.known && s.fence != v.seen.fence && protocol.ParseFence(s.fence) != 0
-	untold := moved && v.up && why == scheduled
+	unannounced := moved && v.up && why == scheduled
 	again := moved && s.holder.Nobody() && v.seen.holder.Nobody()
 	if v.replicas {
 		again = again && why == announced
 		switch {
 		case s.holder.Fence == 0 || v.known && s.same(v.seen) || s.value == v.named:
-			untold = false // nobody, nothing new, or announced, and so confirmed
+			unannounced = false // nobody, nothing new, or announced and so confirmed
 		case v.since.IsZero() || !s.same(v.waiting):
-			v.waiting, v.since, v.untold = s, now, untold
-			if untold {
-				about = perhapsDead
+			v.waiting, v.since, v.unannounced = s, now, unannounced
+			if unannounced {
+				suspected = perhapsDead
 			}
-			return false, about
+			return false, suspected
 		case sent.Sub(v.since) < v.lease.renewTimeout():
 			v.waiting = s
 			return false, unsuspected
 		default:
-			untold = v.untold
+			unannounced = v.unannounced
 		}
 	}
 	report = !v.known || !s.same(v.seen) || again
 	v.seen, v.known, v.since = s, true, time.Time{}
-	if untold {
-		about = perhapsMute
+	if unannounced {
+		suspected = perhapsMute
 	}
-	return report, about
+	return report, suspected
 }
 
-// failed notes that a look failed at now, and is to be tried again after pause.
+// failed records that a look failed at now. The next look is due after pause.
 func (v *view) failed(now time.Time, pause time.Duration) { v.retry = now.Add(pause) }
 
-// pushed notes whether announcements arrive from now on.
+// pushed records whether announcements arrive from now on.
 func (v *view) pushed(up bool, now time.Time) {
 	if v.up && !up && !v.down.After(v.answered) {
 		v.down, v.poll = now, v.lease.pollInterval()
@@ -125,22 +128,30 @@ func (v *view) pushed(up bool, now time.Time) {
 	v.up = up
 }
 
-// excused notes that announcements may have been missed.
-func (v *view) excused() { v.untold = false }
+// mayHaveMissed records that the connection may have missed announcements, so it is not
+// suspected.
+func (v *view) mayHaveMissed() { v.unannounced = false }
 
-// renewed notes that the holder is a Do of this very Lock that is trusted for left from
-// now on: Redis has answered its last renewal, which is as good as a look.
+// renewed records that the holder is a Do of this Lock which is trusted for left from now
+// on. Redis has answered the last renewal of this Do, which tells as much as a look.
 func (v *view) renewed(left time.Duration, now time.Time) {
 	v.retry = time.Time{}
 	v.answered = latest(v.answered, now.Add(left-trusted(time.Duration(v.lease))))
 	v.seen.until = latest(v.seen.until, now.Add(left))
 }
 
-// due returns when to look at the lock without being told to: at most a lease after the
-// last look that was answered, for what nobody announces, such as a key that is deleted
-// by hand, and much sooner while announcements do not arrive; when the holder's time has
-// run out; and when who waits for its replicas must have been undone if they have not
-// confirmed it. Nothing that is heard, and no connection that breaks, puts it off.
+// due returns when the next look at the lock is due. A look that failed is due again after
+// its pause. Otherwise the earliest of these times counts:
+//
+//   - A lease after the last look that was answered, for a change that nobody announces,
+//     such as a key that is deleted by hand.
+//   - A much shorter time after that look, while announcements do not arrive.
+//   - The end of the holder's remaining time.
+//   - The time by which an acquisition that waits for its replicas must have been undone,
+//     if they have not confirmed it.
+//
+// Only a look that is answered puts the next look off. An announcement, or a connection
+// that breaks, does not.
 func (v *view) due() time.Time {
 	switch {
 	case !v.retry.IsZero():
@@ -148,7 +159,7 @@ func (v *view) due() time.Time {
 	case v.answered.IsZero():
 		return time.Time{}
 	}
-	due := v.answered.Add(time.Duration(v.lease) + expiryGrace) // what a Do has left at most
+	due := v.answered.Add(time.Duration(v.lease) + expiryGrace) // the key of a Do that has died is gone by then
 	if !v.up {
 		due = earliest(due, latest(v.answered, v.down).Add(v.poll))
 	}

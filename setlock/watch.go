@@ -11,46 +11,50 @@ import (
 	"example.com/setlock/internal/trace"
 )
 
-// Watch reports who holds the lock: the present Holder first, the zero Holder for
-// nobody, and then every change. A hold that is renewed is no change. The zero Holder
-// twice in a row means that somebody held the lock in between. The newest wins: a
-// reader that is slow misses what has passed, and never receives what is not the
-// latest that is known.
+// Watch returns a channel that receives who holds the lock: the present Holder first, then
+// every change. The zero Holder means that nobody holds the lock. The zero Holder twice in
+// a row means that somebody held the lock in between. A renewal is no change. The newest
+// Holder wins: a slow reader misses the Holders that have passed, and never receives a
+// Holder that is not the latest known.
 //
-// Acquisitions and releases are announced by Redis as they happen. A holder that
-// dies is noticed when its remaining time has run out, within milliseconds. What
-// nobody announces is noticed within a Lease: a key that is deleted by hand, or the end
-// of a hold that Renew has shortened. While announcements do not arrive, Watch polls ten
-// to twenty times per Lease. This is so when the user has no right to subscribe, when the
-// connection is down, and when the connections of the Pool do not implement
-// [redis.ConnWithTimeout], as some wrappers do not. When announcements arrive again,
-// Watch looks before it trusts silence. When Redis cannot be asked, the last Holder
-// stands, and Watch tries again until it can: within a Lease of when it can.
+// Redis announces acquisitions and releases as they happen. When a holder dies, Watch
+// notices it within milliseconds after the remaining time has run out. A change that nobody
+// announces is noticed within a Lease. Examples are a key that is deleted by hand, and the
+// end of a hold that Renew has shortened. While announcements do not arrive, Watch polls
+// ten to twenty times per Lease. They do not arrive when the user has no right to
+// subscribe, when the connection is down, and when the connections of the Pool do not
+// implement [redis.ConnWithTimeout], as some wrappers do not. When announcements arrive
+// again, Watch looks at the key before it trusts silence. While Redis cannot be asked,
+// Watch keeps the last Holder and tries again. It succeeds within a Lease of the moment
+// when Redis can be asked again.
 //
-// All watches on one Pool share one connection, dialled outside the limits of the Pool
-// and closed with the last watch. It is checked after two minutes of silence, and by
-// the first look that finds what was not announced. Without an answer within five
-// seconds it is dialled anew. If it answers and still tells nothing of that change, as a
-// server does that is not the primary any more, it is dialled anew too, at most once in
-// ten Leases.
+// All watches on one Pool share one connection. It is dialled outside the limits of the
+// Pool, and closed with the last watch. It is checked after two minutes of silence, and by
+// the first look that finds a change which was not announced. When the connection does not
+// answer within five seconds, it is dialled anew. When it answers but still does not
+// deliver that change, it is dialled anew too, at most once in ten Leases. A server that is
+// not the primary any more behaves like this.
 //
-// With Replicas, Watch does not report an acquisition that may still be undone because
-// the replicas have not confirmed it. Such a Holder is reported when it is announced, or
-// when it still holds the lock a sixth of Lease after Watch has found it; until then
-// the Holder before it stands.
+// With Replicas, Watch does not report an acquisition that may still be undone because the
+// replicas have not confirmed it. Watch reports such a Holder when it is announced, or when
+// it still holds the lock a sixth of Lease after Watch has found it. Until then, Watch
+// keeps the Holder before it.
 //
-// The channel is closed when ctx ends, or at once if the Lock has no Key or Pool
-// or a field out of range.
+// The channel is closed when ctx ends. It is closed at once if the Lock has no Key, no
+// Pool, or a field that is out of range.
 func (l *Lock) Watch(ctx context.Context) <-chan Holder {
 	out := make(chan Holder)
 	if l.check("watch") != nil {
 		close(out)
 		return out
 	}
-	go l.watch(ctx, out) // ends with ctx, and says so by closing out
+	go l.watch(ctx, out) // ends when ctx ends, and then closes out
 	return out
 }
 
+// watch sends to out what v decides to report, until ctx ends. It is one loop. An
+// announcement, the timer and the result of a look change v. An announcement or the timer
+// may also be a reason for a look. After each step, v says when the next look is due.
 func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 	defer close(out)
 	c, r := clock.FromContext(ctx), l.remote()
@@ -62,7 +66,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 	var (
 		lease   = l.lease()
 		v       = view{lease: lease, replicas: l.Replicas > 0}
-		pending chan<- Holder // out while v.seen is to be delivered
+		pending chan<- Holder // out while v.seen has to be delivered, else nil
 		pause   = backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(min(50*time.Millisecond, lease.renewInterval())),
 			backoff.WithMaxInterval(lease.renewInterval()),
@@ -81,15 +85,15 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 			pending = nil
 			continue
 		case <-announcements.Signal:
-			news, mayMiss, up := announcements.Take()
+			message, mayMiss, up := announcements.Take()
 			if up != v.up {
 				v.pushed(up, c.Now())
 				trace.Pushed(ctx, up)
 			}
 			if mayMiss || !up {
-				v.excused()
+				v.mayHaveMissed()
 			}
-			a, ok := protocol.ParseAnnouncement(string(news))
+			a, ok := protocol.ParseAnnouncement(string(message))
 			switch {
 			case mayMiss:
 				look = missed
@@ -101,12 +105,13 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				if !follows {
 					look = announced
 				}
-			case len(news) > 0:
-				look = scheduled // it says nothing
+			case len(message) > 0:
+				look = scheduled // not an announcement, but a reason to look
 			}
 		case <-timer.C():
 			look = scheduled
-			// A Do of this very Lock renews: it sees a loss, and what comes after is announced.
+			// A Do of this Lock renews the key. The Do notices a loss, and the acquisition
+			// after the loss is announced. So no look is needed.
 			if left := l.holds.trusted(v.seen.value); v.up && left > 0 && v.since.IsZero() {
 				v.renewed(left, c.Now())
 				look = noReason
@@ -121,15 +126,15 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 				v.failed(c.Now(), pause.NextBackOff())
 			} else {
 				pause.Reset()
-				report, about := v.looked(s, look, sent, c.Now())
+				report, suspected := v.looked(s, look, sent, c.Now())
 				if report {
 					pending = out
 				}
-				switch about {
+				switch suspected {
 				case perhapsDead:
 					announcements.Check()
 				case perhapsMute:
-					announcements.Doubt(lease.mistrust())
+					announcements.Doubt(lease.doubtInterval())
 				}
 			}
 		}
