@@ -22,7 +22,8 @@ const (
 type lease time.Duration
 
 // renewInterval is the longest time between two renewals that count, from the request of
-// the first to the request of the second.
+// the first to the request of the second. The docs of this package and of Do name its
+// value. It is also the maximum interval of the backoff of a watch whose looks fail.
 func (l lease) renewInterval() time.Duration { return time.Duration(l / 3) }
 
 // acquireTimeout bounds an attempt of Do to acquire the lock. If the attempt takes all this

@@ -44,7 +44,7 @@ type Lock struct {
 	// interrupted: a helper goroutine may remain in the connection until Redis answers. The
 	// connections of redigo implement it. All connections must use the same database. A
 	// connection that was left in another database by SELECT sees other locks, and then two
-	// may hold this lock.
+	// Locks may hold this key at the same time.
 	//
 	// A panic in Dial or TestOnBorrow ends the process, as any panic that nobody recovers
 	// does, because calls whose ctx can end run on a helper goroutine. A Dial that returns

@@ -21,7 +21,8 @@ import (
 // sessions that began together do not renew together, and neither do sessions that missed
 // Redis together. Every later renewal is sent one lease.renewInterval after the one before.
 // A renewal that fails is tried again after lease.retryInterval, on the other kind of
-// connection, whatever the error was.
+// connection, whatever the error was. Package wire has not given the connection back to the
+// Pool if it answered READONLY, or another error of a server that does not serve.
 type schedule struct {
 	lease   lease
 	steady  bool // a renewal has counted: the next is due one interval after the last

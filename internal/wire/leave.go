@@ -64,10 +64,11 @@ func (c *call) breakOff() {
 	interrupt(c.conn)
 }
 
-// undoBehind sends the undo behind the command, on the same connection. A server that is
-// paused may receive both and run both later. On one connection, it runs the command first
-// and the undo next. On another connection the undo could run first, and the acquisition
-// would remain. When no reply comes within undoFor, undoBehind interrupts the connection.
+// undoBehind sends the undo of a command that has no reply yet. A server that is paused may
+// still run the command later. If the undo came on another connection, it could run before
+// the command, and what the command acquires would remain. So the undo goes behind the
+// command on the same connection, where nothing can come between the two. When no reply
+// comes within undoFor, undoBehind interrupts the connection.
 func (c *call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
 	defer c.helpers.Done()
 	c.helpers.Add(1)
@@ -83,8 +84,8 @@ func (c *call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
 	}
 }
 
-// undoHere undoes the command on its own connection. It reports whether the command is
-// known to be undone.
+// undoHere undoes a command that has a reply on the connection of the command, which leads
+// to the server that ran it. It reports whether the command is known to be undone.
 func (c *call) undoHere() bool {
 	undo := c.undo()
 	if undo.Name == "" {
