@@ -13,8 +13,17 @@ type hold struct {
 	fence    int64
 	clock    clock.Clock
 	acquired time.Time // when the request was about to be sent
-	session  *session  // nil for a plain hold: one without a Do
+	session  dependent // nil for a plain hold: one without a Do
 	belief   belief    // guarded by holds.mu
+}
+
+// A dependent is what depends on a hold: a session. A hold knows no more of it, so that
+// holds do not depend on sessions.
+type dependent interface {
+	// lose ends the session because of reason.
+	lose(reason error)
+	// trusted returns how much longer the session may be trusted.
+	trusted() time.Duration
 }
 
 // fenceAt returns the fence of h at now, or 0 when h is not trusted. b is the belief of h.

@@ -85,7 +85,7 @@ type Lock struct {
 // acquire makes one attempt to acquire the lock for d, for session s. s is nil for a plain
 // hold. When the lock was acquired, acquire returns the hold. Otherwise it returns a
 // remaining time and an error, as Lock does.
-func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, s *session) (*hold, time.Duration, error) {
+func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, s dependent) (*hold, time.Duration, error) {
 	if err := l.check(op); err != nil {
 		return nil, 0, err
 	}

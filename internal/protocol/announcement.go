@@ -32,6 +32,12 @@ func (a Announcement) String() string {
 	return fmt.Sprintf("acquired %d %d %s %s", a.Fence, Milliseconds(a.Lease), a.Previous, a.Value)
 }
 
+// Announcement returns the announcement of a, which is an acquisition for d that stored
+// value.
+func (a Acquisition) Announcement(value string, d time.Duration) Announcement {
+	return Announcement{Acquired: true, Value: value, Fence: a.Fence, Previous: strconv.FormatInt(a.Previous, 10), Lease: d}
+}
+
 // ParseAnnouncement reads an announcement. For any other message it returns false.
 func ParseAnnouncement(message string) (Announcement, bool) {
 	if value, ok := strings.CutPrefix(message, "released "); ok {

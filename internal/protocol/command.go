@@ -46,7 +46,7 @@ var (
 func (k *Keys) Acquire(value string, d time.Duration, announced bool, mine string, orphans []string) Command {
 	c := acquire.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, k.channelIf(announced), mine)
 	for _, orphan := range orphans {
-		c.Args = append(c.Args, orphan)
+		c.add(orphan)
 	}
 	return c
 }
@@ -68,7 +68,7 @@ func (k *Keys) Extend(value string, fence int64, d, least time.Duration) Command
 func (k *Keys) Release(announced bool, values ...string) Command {
 	c := release.command(k.lock, k.channelIf(announced))
 	for _, value := range values {
-		c.Args = append(c.Args, value)
+		c.add(value)
 	}
 	return c
 }
@@ -78,7 +78,7 @@ func (k *Keys) Look() Command { return look.command(k.lock, k.fence) }
 
 // Announce returns the command that publishes a.
 func (k *Keys) Announce(a Announcement) Command {
-	return Command{Name: "PUBLISH", Args: []any{k.channel, a.String()}}
+	return newCommand("PUBLISH", k.channel, a.String())
 }
 
 func (k *Keys) channelIf(announced bool) any {
@@ -91,14 +91,5 @@ func (k *Keys) channelIf(announced bool) any {
 // Wait returns the command that blocks until n replicas have what this connection has
 // written, for d at most: https://redis.io/docs/latest/commands/wait/.
 func Wait(n int, d time.Duration) Command {
-	return Command{Name: "WAIT", Args: []any{n, Milliseconds(d)}}
-}
-
-// Milliseconds returns d in whole milliseconds, as Redis takes it: rounded up, at least 1.
-func Milliseconds(d time.Duration) int64 {
-	ms := int64(d / time.Millisecond)
-	if d%time.Millisecond > 0 {
-		ms++
-	}
-	return max(ms, 1)
+	return newCommand("WAIT", n, Milliseconds(d))
 }

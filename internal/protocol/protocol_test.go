@@ -25,6 +25,7 @@ func TestCommands(t *testing.T) {
 	}{
 		{"acquire", keys.Acquire("v", time.Second, true, "", nil), []any{2, "k", "{k}:fence", "v", 1000, linger, "setlock:k", ""}},
 		{"acquire", keys.Acquire("v", time.Second, false, "m", []string{"o", "p"}), []any{2, "k", "{k}:fence", "v", 1000, linger, "", "m", "o", "p"}},
+		{"acquire", keys.Acquire("v", time.Second, true, "", []string{"o"}), []any{2, "k", "{k}:fence", "v", 1000, linger, "setlock:k", "", "o"}},
 		{"renew", keys.Renew("v", 7, time.Second), []any{2, "k", "{k}:fence", "v", 1000, linger, 7}},
 		{"extend", keys.Extend("v", 7, time.Second, time.Minute), []any{2, "k", "{k}:fence", "v", 1000, linger, 7, 60000}},
 		{"release", keys.Release(true, "v", "w"), []any{1, "k", "setlock:k", "v", "w"}},
@@ -34,7 +35,7 @@ func TestCommands(t *testing.T) {
 		{"", protocol.Wait(2, time.Second), []any{2, 1000}},
 	} {
 		for name, command := range map[string]protocol.Command{"EVALSHA": test.command, "EVAL": test.command.WithSource()} {
-			args := command.Args
+			args := command.Args()
 			if test.script != "" {
 				if command.Name != name || protocol.NameOf(fmt.Sprint(args[0])) != test.script {
 					t.Errorf("%s: %s %.20v, want %s of that script", test.script, command.Name, args[0], name)
@@ -59,7 +60,8 @@ func TestFenceKeySharesTheSlotOfTheKey(t *testing.T) {
 		"open{only": "{open{only}:fence",
 		"empty{}":   "{empty{}}:fence",
 	} {
-		if got := protocol.NewKeys(key).Look().Args[3]; got != want {
+		look := protocol.NewKeys(key).Look()
+		if got := look.Args()[3]; got != want {
 			t.Errorf("the fence key of %q is %q, want %q", key, got, want)
 		}
 	}
@@ -201,15 +203,16 @@ func TestScriptsAreDocumented(t *testing.T) {
 		keys.Acquire("v", time.Second, true, "", nil), keys.Renew("v", 7, time.Second),
 		keys.Extend("v", 7, time.Second, 0), keys.Release(true, "v"), keys.Look(),
 	} {
-		source := fmt.Sprint(command.WithSource().Args[0])
+		withSource := command.WithSource()
+		source := fmt.Sprint(withSource.Args()[0])
 		header, _, _ := strings.Cut(source, "\n\n")
-		n := command.Args[1].(int)
+		n := command.Args()[1].(int)
 		for i := 1; i <= n; i++ {
 			if !strings.Contains(header, fmt.Sprintf("-- KEYS[%d]", i)) {
 				t.Errorf("%.30q does not document KEYS[%d]", header, i)
 			}
 		}
-		for i := 1; i <= len(command.Args)-2-n; i++ {
+		for i := 1; i <= len(command.Args())-2-n; i++ {
 			if !strings.Contains(header, fmt.Sprintf("-- ARGV[%d]", i)) {
 				t.Errorf("%.30q does not document ARGV[%d]", header, i)
 			}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 )
 
@@ -24,12 +23,6 @@ const (
 // notMine is what the other scripts return when the value in the lock key is not the
 // caller's.
 const notMine = 0
-
-// What PTTL returns when there is no remaining time.
-const (
-	pttlNoExpiry = -1
-	pttlNoKey    = -2
-)
 
 // An Acquisition is the reply to an Acquire.
 type Acquisition struct {
@@ -129,19 +122,3 @@ func parseInt(reply any, most int64) (int64, error) {
 }
 
 func unexpected(reply any) error { return fmt.Errorf("%w %.100q", ErrReply, fmt.Sprint(reply)) }
-
-// RemainingTime returns, as a duration, what PTTL has returned for an existing key. The
-// duration is never 0: less than a millisecond counts as one, and no expiry is negative.
-func RemainingTime(pttl int64) time.Duration {
-	if pttl == pttlNoExpiry {
-		return -time.Millisecond
-	}
-	const most = int64(math.MaxInt64) / int64(time.Millisecond)
-	return time.Duration(min(max(pttl, 1), most)) * time.Millisecond
-}
-
-// Announcement returns the announcement of a, which is an acquisition for d that stored
-// value.
-func (a Acquisition) Announcement(value string, d time.Duration) Announcement {
-	return Announcement{Acquired: true, Value: value, Fence: a.Fence, Previous: strconv.FormatInt(a.Previous, 10), Lease: d}
-}

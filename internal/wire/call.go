@@ -105,9 +105,10 @@ func (c *call) finish() {
 // talk sends the command, waits for the replicas, and sends the command that follows the
 // confirmation.
 func (c *call) talk() (any, Fate, error) {
-	reply, err := c.roundTrip(c.Command)
+	reply, err := c.roundTrip(&c.Command)
 	if AnsweredWith(err, "NOSCRIPT") {
-		reply, err = c.roundTrip(c.Command.WithSource())
+		withSource := c.Command.WithSource()
+		reply, err = c.roundTrip(&withSource)
 	}
 	fate := Unknown
 	switch {
@@ -132,7 +133,7 @@ func (c *call) talk() (any, Fate, error) {
 		c.mu.Lock()
 		c.Undo = undo
 		c.mu.Unlock()
-		c.roundTrip(then)
+		c.roundTrip(&then)
 	}
 	return reply, fate, nil
 }
@@ -140,7 +141,8 @@ func (c *call) talk() (any, Fate, error) {
 // confirm blocks until the replicas have what the command wrote, or Wait has passed. Fewer
 // replicas are an error.
 func (c *call) confirm() error {
-	reply, err := c.roundTrip(protocol.Wait(c.Replicas, c.Wait))
+	wait := protocol.Wait(c.Replicas, c.Wait)
+	reply, err := c.roundTrip(&wait)
 	if err != nil {
 		return fmt.Errorf("waiting for replicas: %w", err)
 	}
@@ -155,11 +157,11 @@ func (c *call) confirm() error {
 }
 
 // roundTrip sends one command and receives its reply.
-func (c *call) roundTrip(command protocol.Command) (any, error) {
+func (c *call) roundTrip(command *protocol.Command) (any, error) {
 	if !c.enter(sending) {
 		return nil, errLeft
 	}
-	if err := c.conn.Send(command.Name, command.Args...); err != nil {
+	if err := c.conn.Send(command.Name, command.Args()...); err != nil {
 		return nil, err
 	}
 	if err := c.conn.Flush(); err != nil {
