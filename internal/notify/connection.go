@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -23,26 +24,28 @@ const (
 // A connection listens to the channels of a Notifier. When the connection to Redis breaks,
 // it dials again. It ends with the last subscription.
 type connection struct {
-	notifier *Notifier
-	clock    clock.Clock
-	cancel   context.CancelFunc // ends run
-	done     chan struct{}      // closed when run has ended
-	wake     chan struct{}      // one slot; full when talk may have something to send
+	redial func(ctx context.Context) (redis.Conn, error)
+	clock  clock.Clock
+	cancel context.CancelFunc // ends run
+	done   chan struct{}      // closed when run has ended
+	wake   chan struct{}      // one slot; full when talk may have something to send
 
-	talk talk // guarded by Notifier.mu
+	mu   *sync.Mutex // the Notifier's; guards talk
+	talk talk
 }
 
 // newConnection starts a connection. The connection uses the values of ctx. It does not end
 // when ctx ends.
-func newConnection(ctx context.Context, n *Notifier) *connection {
+func newConnection(ctx context.Context, mu *sync.Mutex, dial func(ctx context.Context) (redis.Conn, error)) *connection {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &connection{
-		notifier: n,
-		clock:    clock.FromContext(ctx),
-		cancel:   cancel,
-		done:     make(chan struct{}),
-		wake:     make(chan struct{}, 1),
-		talk:     talk{topics: make(map[string]*topic), changed: make(map[string]bool)},
+		redial: dial,
+		clock:  clock.FromContext(ctx),
+		cancel: cancel,
+		done:   make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		mu:     mu,
+		talk:   talk{topics: make(map[string]*topic), changed: make(map[string]bool)},
 	}
 	go c.run(ctx) // joined by the Close of the last subscription
 	return c
@@ -93,7 +96,7 @@ func (c *connection) dial(ctx context.Context) redis.Conn {
 	go func() { // ends when Notifier.dial returns
 		bounded, cancel := clock.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		conn, err := c.notifier.dial(bounded)
+		conn, err := c.redial(bounded)
 		if err != nil {
 			conn = nil
 		}
@@ -187,7 +190,7 @@ func (c *connection) listen(conn redis.Conn) {
 
 // locked calls f with the talk, under Notifier.mu.
 func (c *connection) locked(f func(*talk)) {
-	c.notifier.mu.Lock()
-	defer c.notifier.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	f(&c.talk)
 }

@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -31,12 +30,7 @@ type Subscription struct {
 	notifier *Notifier
 	conn     *connection
 	channel  string
-	signal   chan struct{} // Signal, to send on
-
-	// Guarded by Notifier.mu:
-	message []byte // the newest, not taken yet; nil for none
-	missed  bool   // messages may have been missed since the last Take
-	up      bool   // messages arrive
+	heard    *listener // guarded by Notifier.mu
 }
 
 // Subscribe starts a subscription to channel, until Close. Messages arrive once Take has
@@ -46,18 +40,12 @@ func (n *Notifier) Subscribe(ctx context.Context, channel string) *Subscription 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.conn == nil {
-		n.conn = newConnection(ctx, n)
+		n.conn = newConnection(ctx, &n.mu, n.dial)
 	}
-	signal := make(chan struct{}, 1)
-	s := &Subscription{Signal: signal, notifier: n, conn: n.conn, channel: channel, signal: signal, missed: true}
-	t := n.conn.talk.topic(channel)
+	l := &listener{signal: make(chan struct{}, 1), missed: true}
+	n.conn.talk.listen(channel, l)
 	wake(n.conn.wake)
-	t.subscribers = append(t.subscribers, s)
-	s.up = t.confirmed
-	if s.up {
-		wake(s.signal)
-	}
-	return s
+	return &Subscription{Signal: l.signal, notifier: n, conn: n.conn, channel: channel, heard: l}
 }
 
 // Take returns the newest message since the last Take, or nil when there is none. missed
@@ -66,8 +54,9 @@ func (n *Notifier) Subscribe(ctx context.Context, channel string) *Subscription 
 func (s *Subscription) Take() (message []byte, missed, up bool) {
 	s.notifier.mu.Lock()
 	defer s.notifier.mu.Unlock()
-	message, missed, up = s.message, s.missed, s.up
-	s.message, s.missed = nil, false
+	l := s.heard
+	message, missed, up = l.message, l.missed, l.up
+	l.message, l.missed = nil, false
 	return message, missed, up
 }
 
@@ -85,7 +74,7 @@ func (s *Subscription) Check() {
 func (s *Subscription) Doubt(pause time.Duration) {
 	s.notifier.mu.Lock()
 	defer s.notifier.mu.Unlock()
-	if !s.up || s.missed || s.message != nil {
+	if l := s.heard; !l.up || l.missed || l.message != nil {
 		return // a message has come since, or could not come
 	}
 	s.conn.talk.doubt(s.channel, pause, s.conn.clock.Now())
@@ -107,23 +96,11 @@ func (s *Subscription) unsubscribe() *connection {
 	n := s.notifier
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	t := s.conn.talk.topics[s.channel]
-	t.subscribers = slices.DeleteFunc(t.subscribers, func(other *Subscription) bool { return other == s })
-	if len(t.subscribers) == 0 {
-		s.conn.talk.drop(s.channel)
-		wake(s.conn.wake)
-	}
+	s.conn.talk.leave(s.channel, s.heard)
+	wake(s.conn.wake)
 	if len(s.conn.talk.topics) > 0 {
 		return nil
 	}
 	n.conn = nil
 	return s.conn
-}
-
-// wake puts an element into c, a channel of one slot, unless c is full.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

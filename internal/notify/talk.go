@@ -23,9 +23,25 @@ type talk struct {
 
 // A topic is a channel that has subscribers.
 type topic struct {
-	subscribers []*Subscription
-	confirmed   bool      // Redis has replied that it sends the channel's messages
-	missing     time.Time // since when a message has been missing; zero: none is missing
+	listeners []*listener
+	confirmed bool      // Redis has replied that it sends the channel's messages
+	missing   time.Time // since when a message has been missing; zero: none is missing
+}
+
+// A listener is what a subscription receives.
+type listener struct {
+	signal  chan struct{} // one slot; full when there is something new
+	message []byte        // the newest, not taken yet; nil for none
+	missed  bool          // messages may have been missed since the last Take
+	up      bool          // messages arrive
+}
+
+// wake puts an element into c, which has one slot, unless it is full.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // A command is a Redis command that was sent and has no reply yet.
@@ -54,11 +70,25 @@ func (t *talk) topic(channel string) *topic {
 	return c
 }
 
-// drop removes the topic of channel, which has no subscriber any more.
-func (t *talk) drop(channel string) {
-	t.topics[channel].missing = time.Time{}
-	delete(t.topics, channel)
-	t.changed[channel] = true
+// listen adds l to the listeners of channel.
+func (t *talk) listen(channel string, l *listener) {
+	c := t.topic(channel)
+	c.listeners = append(c.listeners, l)
+	l.up = c.confirmed
+	if l.up {
+		wake(l.signal)
+	}
+}
+
+// leave removes l from the listeners of channel, and the topic of channel with the last one.
+func (t *talk) leave(channel string, l *listener) {
+	c := t.topics[channel]
+	c.listeners = slices.DeleteFunc(c.listeners, func(other *listener) bool { return other == l })
+	if len(c.listeners) == 0 {
+		c.missing = time.Time{}
+		delete(t.topics, channel)
+		t.changed[channel] = true
+	}
 }
 
 // doubt records at now that a message of channel is missing.
@@ -83,7 +113,7 @@ func (t *talk) end() {
 	t.doubts = nil
 	for _, c := range t.topics {
 		c.confirmed, c.missing = false, time.Time{}
-		for _, s := range c.subscribers {
+		for _, s := range c.listeners {
 			s.up = false
 			wake(s.signal)
 		}
@@ -204,7 +234,7 @@ func (t *talk) message(channel string, message []byte) {
 		return
 	}
 	c.missing = time.Time{}
-	for _, s := range c.subscribers {
+	for _, s := range c.listeners {
 		s.message = message
 		wake(s.signal)
 	}
@@ -219,7 +249,7 @@ func (t *talk) confirm(channel string) {
 		return
 	}
 	c.confirmed = true
-	for _, s := range c.subscribers {
+	for _, s := range c.listeners {
 		s.up, s.missed = true, true
 		wake(s.signal)
 	}

@@ -47,7 +47,7 @@ type conversation struct {
 	t    *testing.T
 	talk talk
 	now  time.Time
-	s    *Subscription
+	s    *listener
 }
 
 func newConversation(t *testing.T) *conversation {
@@ -58,9 +58,8 @@ func newConversation(t *testing.T) *conversation {
 }
 
 func (c *conversation) subscribe() {
-	c.s = &Subscription{channel: "a", signal: make(chan struct{}, 1), missed: true}
-	topic := c.talk.topic("a")
-	topic.subscribers = append(topic.subscribers, c.s)
+	c.s = &listener{signal: make(chan struct{}, 1), missed: true}
+	c.talk.listen("a", c.s)
 }
 
 // sends fails the test unless these commands are due.
@@ -119,7 +118,7 @@ func TestSubscribeAndHear(t *testing.T) {
 func TestOnlyTheLastReplyConfirms(t *testing.T) {
 	c := newConversation(t)
 	c.sends("SUBSCRIBE a")
-	c.talk.drop("a")
+	c.talk.leave("a", c.s)
 	c.sends("UNSUBSCRIBE a")
 	c.subscribe()
 	c.sends("SUBSCRIBE a")
