@@ -44,9 +44,9 @@ type Election struct {
 	// return then.
 	//
 	// When OnElected returns, whether nil or an error, the leadership ends. Another candidate may
-	// go first: this candidate campaigns again after the time that [Election.Resign] documents, and
-	// never before one step of BackOff. But an error made by [backoff.Permanent] ends Run. If
-	// OnElected panics, the lock is released and the panic propagates.
+	// go first: this candidate campaigns again after one step of BackOff, and after the time that
+	// [Election.Resign] documents if that is longer. An error made by [backoff.Permanent] ends Run
+	// instead. If OnElected panics, the lock is released and the panic propagates.
 	//
 	// If OnElected is nil, the leadership is held until the context of Run ends.
 	OnElected func(ctx context.Context) error
@@ -120,9 +120,9 @@ func (e *Election) Run(ctx context.Context) error {
 // that reaches Redis waits, however soon after the election Resign was called. Where announcements
 // arrive, the hand-over takes a few round trips.
 //
-// Without a new leader, this candidate campaigns again after one step of BackOff. While
-// announcements do not reach it, it waits for a tenth to a fifth of the Lease if this is longer
-// than the step, because the other candidates look at the lock ten to twenty times per Lease.
+// This candidate follows the new leader. Without one, it campaigns again after one step of
+// BackOff. While announcements do not reach it, it waits for a tenth to a fifth of the Lease if this
+// is longer than the step, because the others look at the lock ten to twenty times per Lease.
 //
 // Where announcements can be received but nobody may publish them, this candidate may be the next.
 func (e *Election) Resign() {
