@@ -9,24 +9,14 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"example.com/setlock/election"
 	"example.com/setlock/internal/redistest"
-	"example.com/setlock/setlock"
 )
 
-// failoverLease is the lease in what follows, long for machines that are busy.
+// failoverLease is the lease in the tests of failovers, long for machines that are busy.
 const failoverLease = 3 * time.Second
 
-// candidate returns an election that j watches.
-func (j *judge) candidate(who string, pool *redis.Pool, replicas int) *election.Election {
-	return &election.Election{
-		Lock:      &setlock.Lock{Key: "k", Owner: who, Lease: failoverLease, Pool: pool, Replicas: replicas},
-		OnElected: j.work(who),
-	}
-}
-
 // refuses fails t unless the register behind conn, once it has seen the fence of the new
-// leader, refuses that of the old one.
+// leader, refuses the fence of the old one.
 func refuses(t *testing.T, conn redis.Conn, old, new tenure) {
 	t.Helper()
 	if n, err := write(t.Context(), conn, new.fence); n == 0 || err != nil {
@@ -37,9 +27,17 @@ func refuses(t *testing.T, conn redis.Conn, old, new tenure) {
 	}
 }
 
-// A failover to a replica that has not heard of the leader, with Replicas 0: another is
-// elected at once. The old leader believes until its trust ends, which nothing
-// renews any more; or, where its pool finds the new primary, until its next renewal.
+// refusesAt is refuses with the register on a server.
+func refusesAt(t *testing.T, s *redistest.Server, old, new tenure) {
+	t.Helper()
+	conn := redistest.Pool(t, s.Dial).Get()
+	defer conn.Close()
+	refuses(t, conn, old, new)
+}
+
+// A failover to a replica that has not heard of the leader, with Replicas 0: another candidate is
+// elected at once. The old leader believes that it leads until its trust ends, because nothing renews
+// it any more; or until its next renewal, if its pool finds the new primary.
 func TestFailoverLosesALeader(t *testing.T) {
 	t.Parallel()
 	for name, finds := range map[string]bool{"that has the old primary only": false, "that finds the new primary": true} {
@@ -51,43 +49,37 @@ func TestFailoverLosesALeader(t *testing.T) {
 			redistest.AwaitReplicas(t, primary.Dial, 1)
 			network.Set(redistest.Silent)
 
-			j := newJudge(t)
+			j := newJudge(t, failoverLease)
 			var at atomic.Pointer[redistest.Server]
 			at.Store(primary)
 			dial := func(ctx context.Context) (net.Conn, error) { return at.Load().Dial(ctx) }
-			start(t, j.candidate("a", redistest.Pool(t, dial), 0))
-			eventually(t, 20*time.Second, "a leader", func() bool { return j.leads(0) })
-			time.Sleep(failoverLease / 2) // it has renewed
+			j.first(j.candidate("a", redistest.Pool(t, dial), 0))
 
 			killed := time.Now()
 			primary.Kill()
-			network.Reset() // the replica never hears of it
+			network.Reset() // the replica never hears of the leader
 			redistest.Do(t, replica.Dial, "REPLICAOF", "NO", "ONE")
 			start(t, j.candidate("b", redistest.Pool(t, replica.Dial), 0))
-			eventually(t, 20*time.Second, "another leader", func() bool { return len(j.of("b")) > 0 })
+			j.awaitTerm("b")
 			if finds {
 				at.Store(replica) // not before b leads, or a might be elected there
 			}
-			eventually(t, 20*time.Second, "the end of the old leader", func() bool { return !j.of("a")[0].end.IsZero() })
-			a, b := j.of("a")[0], j.of("b")[0]
+			a, b := j.awaitEnd("a"), j.of("b")[0]
 			t.Logf("two led for %v: the new leader from %v after the failover, the old one until %v, with a lease of %v",
 				j.overlap(), b.begin.Sub(killed), a.end.Sub(killed), failoverLease)
 			if believed := a.end.Sub(killed); believed > failoverLease*3/2 { // half a lease for a busy machine
 				t.Errorf("the old leader believed for %v after its primary was killed, want less than a lease", believed)
 			}
-			j.fences(t)
-			conn := redistest.Pool(t, replica.Dial).Get()
-			defer conn.Close()
-			refuses(t, conn, a, b)
+			j.fences()
+			refusesAt(t, replica, a, b)
 		})
 	}
 }
 
-// The network parts the old primary and the leader from everything else, where
-// three sentinels promote a replica. With Replicas 1 no renewal counts from then on:
-// the leader's context has ended before another is elected. With Replicas 0 two
-// lead until the network is whole and the old primary a replica, and only the fence
-// tells which of them is the later.
+// The network parts the old primary and the leader from everything else, where three sentinels
+// promote a replica. With Replicas 1 no renewal counts from then on: the context of the leader has
+// ended before another candidate is elected. With Replicas 0 two lead until the network is whole and
+// the old primary a replica, and only the fence tells which of them is the later.
 func TestPartition(t *testing.T) {
 	t.Parallel()
 	for name, replicas := range map[string]int{"Replicas 0": 0, "Replicas 1": 1} {
@@ -98,13 +90,11 @@ func TestPartition(t *testing.T) {
 			sentinels := newSentinels(t, network.Listen(t))
 			redistest.AwaitReplicas(t, primary.Dial, 2)
 
-			j := newJudge(t)
-			start(t, j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
-			eventually(t, 20*time.Second, "a leader", func() bool { return j.leads(0) })
+			j := newJudge(t, failoverLease)
+			j.first(j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
 			follower := j.candidate("b", sentinelPool(t, sentinels), replicas)
 			start(t, follower)
 			eventually(t, 20*time.Second, "a follower", func() bool { return follower.Leader().Owner == "a" })
-			time.Sleep(failoverLease / 2) // a has renewed
 
 			cut := time.Now()
 			network.Set(redistest.Silent)
@@ -116,7 +106,7 @@ func TestPartition(t *testing.T) {
 			})
 			defer behind.Close()
 			promoted := time.Now()
-			eventually(t, 30*time.Second, "another leader", func() bool { return len(j.of("b")) > 0 })
+			j.awaitTerm("b")
 			time.Sleep(failoverLease)
 			a, b := j.of("a"), j.of("b")
 			t.Logf("after the partition began: a new primary %v, a new leader %v; with a lease of %v",
@@ -138,8 +128,8 @@ func TestPartition(t *testing.T) {
 				if believed > failoverLease*3/2 {
 					t.Errorf("the old leader believed for %v, want less than a lease", believed)
 				}
-				j.alone(t)
-				j.fences(t)
+				j.alone()
+				j.fences()
 				return
 			}
 			if !a[0].end.IsZero() {
@@ -153,19 +143,18 @@ func TestPartition(t *testing.T) {
 				t.Fatal(err)
 			}
 			redistest.Do(t, primary.Dial, "REPLICAOF", "127.0.0.1", at[1])
-			eventually(t, 20*time.Second, "the end of the old leader", func() bool { return !j.of("a")[0].end.IsZero() })
-			learnt := j.of("a")[0].end.Sub(healed)
+			learnt := j.awaitEnd("a").end.Sub(healed)
 			t.Logf("two led for %v, until %v after the old primary was made a replica", j.overlap(), learnt)
 			if learnt > 2*failoverLease {
 				t.Errorf("the old leader learnt after %v, want the next renewal", learnt)
 			}
-			j.fences(t)
+			j.fences()
 		})
 	}
 }
 
-// What Replicas does not prevent unless it is the number of replicas: one stays with
-// the old primary, and goes on to confirm; another is promoted.
+// Replicas prevents two leaders only if it is the number of replicas: one replica stays with the old
+// primary and goes on to confirm, while another is promoted.
 func TestReplicasOnBothSides(t *testing.T) {
 	t.Parallel()
 	for name, replicas := range map[string]int{"Replicas 1 of 2": 1, "Replicas 2 of 2": 2} {
@@ -177,28 +166,24 @@ func TestReplicasOnBothSides(t *testing.T) {
 			other := redistest.NewReplica(t, network.Listen(t))
 			redistest.AwaitReplicas(t, primary.Dial, 2)
 
-			j := newJudge(t)
-			start(t, j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
-			eventually(t, 20*time.Second, "a leader", func() bool { return j.leads(0) })
-			time.Sleep(failoverLease / 2) // a has renewed
+			j := newJudge(t, failoverLease)
+			j.first(j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
 
 			cut := time.Now()
 			network.Set(redistest.Silent)
 			redistest.Do(t, other.Dial, "REPLICAOF", "NO", "ONE")
 			start(t, j.candidate("b", redistest.Pool(t, other.Dial), 0))
-			eventually(t, 20*time.Second, "another leader", func() bool { return len(j.of("b")) > 0 })
+			j.awaitTerm("b")
 			time.Sleep(failoverLease)
 			a, b := j.of("a")[0], j.of("b")[0]
 			t.Logf("a new leader %v after the partition began", b.begin.Sub(cut))
 			if replicas == 2 {
-				j.alone(t)
+				j.alone()
 			} else if j.overlap() < failoverLease/2 {
 				t.Errorf("two led for %v only: was there a partition?", j.overlap())
 			}
-			conn := redistest.Pool(t, other.Dial).Get()
-			defer conn.Close()
-			refuses(t, conn, a, b)
-			j.fences(t)
+			refusesAt(t, other, a, b)
+			j.fences()
 		})
 	}
 }

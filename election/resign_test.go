@@ -1,51 +1,27 @@
 package election_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2/server"
+	"github.com/cenkalti/backoff/v4"
 
 	"example.com/setlock/election"
 	"example.com/setlock/internal/redistest"
 )
 
-// five starts five candidates, and returns where they send themselves when they are elected.
-func (w *world) five() <-chan *election.Election {
-	elected := make(chan *election.Election, 1)
-	for _, owner := range []string{"a", "b", "c", "d", "e"} {
-		var e *election.Election
-		e = w.candidate(owner, func(ctx context.Context) error {
-			elected <- e
-			<-ctx.Done()
-			return nil
-		})
-		start(w.t, e)
-	}
-	return elected
+// five starts five candidates.
+func (w *world) five() (elected <-chan *election.Election) {
+	return w.candidates("a", "b", "c", "d", "e")
 }
 
-// refuse makes the server refuse a command.
-func (w *world) refuse(command string) {
-	redistest.Do(w.t, w.server.Dial, "PING") // its first connection has started it
-	w.server.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
-		if !strings.EqualFold(cmd, command) {
-			return false
-		}
-		c.WriteError("NOPERM this user has no permissions to run it")
-		return true
-	})
-}
-
-// However soon a leader resigns, the next one is another, after a few trips through the network.
+// However soon a leader resigns, another candidate is the next leader, after a few trips through the
+// network.
 func TestResignedIsNotTheNext(t *testing.T) {
 	for name, delay := range map[string]time.Duration{
 		"no delay": 0, "1ms each way": time.Millisecond, "10ms each way": 10 * time.Millisecond,
@@ -79,8 +55,8 @@ func TestResignedIsNotTheNext(t *testing.T) {
 	}
 }
 
-// A leader resigns before the others have heard that it was elected. They were too late for that
-// election, and are not for the next one.
+// A leader resigns before the others have heard of its election. They were too late for that
+// election, and are in time for the next one.
 func TestResignAtOnceHandsOverAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		elected := w.five()
@@ -102,61 +78,14 @@ func TestResignAtOnceHandsOverAtOnce(t *testing.T) {
 	})
 }
 
-// A follower was too late for an election, and its watch has heard neither of that nor of the
-// resignation that followed at once before it looked: it campaigns as soon as it has looked.
-func TestMissedTermIsNotWaitedFor(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.candidate("a", nil), w.candidate("b", nil)
-		stop := start(t, a)
-		synctest.Wait()
-		start(t, b)
-		time.Sleep(lease)
-		missed := 0
-		w.server.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
-			if !isAcquisition(cmd, args) || missed == 10 {
-				return false
-			}
-			// Another was quicker, and resigns before the reply has arrived.
-			missed++
-			w.server.Set("{k}:fence", fmt.Sprint(time.Now().UnixMicro()+int64(missed)))
-			w.server.Publish("setlock:k", "released by another")
-			c.WriteLen(2)
-			c.WriteInt(3)
-			c.WriteInt(100)
-			return true
-		})
-		begin := time.Now()
-		stop()
-		synctest.Wait()
-		if missed != 10 || !b.IsLeader() {
-			t.Errorf("%d terms missed, IsLeader %v after %v, want 10 and true at once", missed, b.IsLeader(), time.Since(begin))
-		}
-	})
-}
-
-// isAcquisition reports whether a request runs acquire.lua by its hash.
-func isAcquisition(cmd string, args []string) bool {
-	return strings.EqualFold(cmd, "EVALSHA") && len(args) > 4 && args[1] == "2"
-}
-
-// Where announcements cannot be subscribed to, the resigned candidate waits until those who poll
-// have looked.
+// Without push, the resigned candidate waits until the candidates that poll have looked.
 func TestResignedIsNotTheNextWithoutPush(t *testing.T) {
 	for name, delay := range map[string]time.Duration{"no delay": 0, "100ms each way": 100 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.refuse("SUBSCRIBE")
 				w.network.Set(redistest.Faults{Delay: delay})
-				elected := make(chan *election.Election, 1)
-				for _, owner := range []string{"a", "b"} {
-					var e *election.Election
-					e = w.candidate(owner, func(ctx context.Context) error {
-						elected <- e
-						<-ctx.Done()
-						return nil
-					})
-					start(t, e)
-				}
+				elected := w.candidates("a", "b")
 				leader := <-elected
 				for i := range 300 {
 					time.Sleep(lease/5 + rand.N(lease/5)) // the other follows
@@ -172,7 +101,24 @@ func TestResignedIsNotTheNextWithoutPush(t *testing.T) {
 	}
 }
 
-// Alone, a candidate that has resigned leads again soon.
+// Without push, the resigned candidate sees the next leader as soon as others do.
+func TestResignWithoutPush(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.refuse("SUBSCRIBE")
+		a := w.candidate("a", nil)
+		a.BackOff = func() backoff.BackOff { return backoff.NewConstantBackOff(2 * lease) } // lets b go first
+		w.leadAndFollow(a, w.candidate("b", nil))
+		time.Sleep(2 * lease)
+		changes := changesOf(t, a)
+		a.Resign()
+		next(t, changes, 0)
+		if c := next(t, changes, lease/5+lease/100); c.Leader != "b" {
+			t.Errorf("told %+v, want that b leads", c)
+		}
+	})
+}
+
+// A candidate that is alone leads again soon after it has resigned.
 func TestResignedLeadsAgainWithoutAnother(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -188,19 +134,14 @@ func TestResignedLeadsAgainWithoutAnother(t *testing.T) {
 				if test.refused != "" {
 					w.refuse(test.refused)
 				}
-				terms := make(chan time.Time, 1)
-				e := w.candidate("a", func(ctx context.Context) error {
-					terms <- time.Now()
-					<-ctx.Done()
-					return nil
-				})
-				start(t, e)
-				<-terms
+				elected := w.candidates("a")
+				e := <-elected
 				for range 50 {
 					time.Sleep(rand.N(lease))
 					begin := time.Now()
 					e.Resign()
-					if took := (<-terms).Sub(begin); took < test.atLeast || took > test.atMost {
+					<-elected
+					if took := time.Since(begin); took < test.atLeast || took > test.atMost {
 						t.Errorf("leads again after %v, want %v to %v", took, test.atLeast, test.atMost)
 					}
 				}
@@ -209,7 +150,7 @@ func TestResignedLeadsAgainWithoutAnother(t *testing.T) {
 	}
 }
 
-// From the moment when anybody can know of a term, Resign ends it.
+// Resign ends a term from the moment when anybody can know of the term.
 func TestResignIsNeverLost(t *testing.T) {
 	ends := func(ctx context.Context) error {
 		select {
@@ -245,13 +186,10 @@ func TestResignIsNeverLost(t *testing.T) {
 	t.Run("when Changes tells of the term", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			a := w.candidate("a", ends)
-			log := new(bytes.Buffer)
-			a.Logger = slog.New(slog.NewJSONHandler(log, nil))
 			changes := a.Changes()
 			stop := start(t, a)
 			for range 300 {
-				for c := next(t, changes, lease/2); !c.Leading; c = next(t, changes, lease/2) {
-				}
+				nextLeading(t, changes, lease/2)
 				a.Resign()
 				if c := next(t, changes, 0); !errors.Is(c.Err, election.ErrResigned) {
 					t.Fatalf("told %+v after Resign, want its end", c)

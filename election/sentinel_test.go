@@ -11,13 +11,12 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"example.com/setlock/election"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
-// dialPrimary asks one sentinel after the other for the primary and connects to
-// it, unless that has become a replica meanwhile.
+// dialPrimary asks one sentinel after the other for the primary and connects to the server that the
+// sentinel names, unless that server has become a replica meanwhile.
 func dialPrimary(ctx context.Context, sentinels []string, name string) (redis.Conn, error) {
 	timeouts := []redis.DialOption{
 		redis.DialConnectTimeout(time.Second), redis.DialReadTimeout(time.Second), redis.DialWriteTimeout(time.Second),
@@ -68,26 +67,17 @@ func Example_sentinel() {
 	fmt.Println(l.Key)
 }
 
-// A failover by three sentinels, with Replicas 1: a leader again within the time
-// of the failover and a lease, and never two.
+// A failover by three sentinels, with Replicas 1: a leader again within the time of the failover and
+// a lease, and never two.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
-	const lease = 2 * time.Second
 	primary := redistest.NewServer(t)
 	sentinels := newSentinels(t, primary.Addr)
-
-	j := newJudge(t)
-	for i := range 3 {
-		start(t, &election.Election{
-			Lock:      &setlock.Lock{Key: "k", Pool: sentinelPool(t, sentinels), Owner: fmt.Sprint(i), Lease: lease, Replicas: 1},
-			OnElected: j.work(fmt.Sprint(i)),
-		})
-	}
-	j.failOver(t, lease, primary.Kill)
+	newJudge(t, 2*time.Second).failOver(func() *redis.Pool { return sentinelPool(t, sentinels) }, primary.Kill)
 }
 
-// newSentinels starts two replicas of the server at primary, host:port, and three
-// sentinels, which all reach it there. It returns the addresses of the sentinels.
+// newSentinels starts two replicas of the server at primary, host:port, and three sentinels. All of
+// them reach the server there. It returns the addresses of the sentinels.
 func newSentinels(t *testing.T, primary string) []string {
 	t.Helper()
 	for range 2 {
@@ -99,13 +89,8 @@ func newSentinels(t *testing.T, primary string) []string {
 	}
 	eventually(t, 20*time.Second, "the sentinels to know each other and the replicas", func() bool {
 		for _, addr := range sentinels {
-			conn, err := redis.Dial("tcp", addr)
-			if err != nil {
-				return false
-			}
-			defer conn.Close()
-			info, _ := redis.String(conn.Do("INFO", "sentinel"))
-			if !strings.Contains(info, "status=ok") || !strings.Contains(info, "slaves=2,sentinels=3") {
+			info, err := redis.String(ask(addr, time.Second, "INFO", "sentinel"))
+			if err != nil || !strings.Contains(info, "status=ok") || !strings.Contains(info, "slaves=2,sentinels=3") {
 				return false
 			}
 		}
@@ -116,19 +101,7 @@ func newSentinels(t *testing.T, primary string) []string {
 
 // sentinelPool returns a pool for the primary that the sentinels name.
 func sentinelPool(t *testing.T, sentinels []string) *redis.Pool {
-	pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
+	return poolOf(t, func(ctx context.Context) (redis.Conn, error) {
 		return dialPrimary(ctx, sentinels, "mymaster")
-	}}
-	t.Cleanup(func() { pool.Close() })
-	return pool
-}
-
-// eventually waits until ok is true, and fails t if it takes longer than d.
-func eventually(t *testing.T, d time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(d); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v for %s", d, what)
-		}
-	}
+	})
 }

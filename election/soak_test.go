@@ -5,9 +5,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +44,7 @@ func TestSoak(t *testing.T) {
 	seed := cmp.Or(*soakSeed, rand.Uint64N(1_000_000)+1)
 	s := &soak{
 		t: t, seed: seed, lease: *soakLease, server: server, dir: dir, quiet: true,
-		fences: make(map[int64]string), faults: make(map[string]int), worst: time.Hour,
+		fences: make(map[int64]string), faults: make(map[string]int), worst: time.Hour, stalls: stallMeter{memory: 20 * *soakLease},
 	}
 	d := cmp.Or(*soakFor, 8*s.lease)
 	if *soakPeers < 1 {
@@ -54,8 +53,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("soak with the seed %d for %v", seed, d)
 	ctx, cancel := context.WithCancel(t.Context())
 	var background sync.WaitGroup
-	s.ticked = time.Now()
-	background.Go(func() { s.measureStalls(ctx) })
+	stopMeter := s.stalls.start(t)
 	background.Go(func() { s.feelPulse(ctx) })
 	background.Go(func() { s.listen(ctx) })
 	for i := range *soakPeers {
@@ -79,6 +77,7 @@ func TestSoak(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // for the last news
 	cancel()
 	background.Wait()
+	stopMeter()
 	if held, err := redis.String(s.ask("GET", "k"), nil); err == nil {
 		s.errorf("%s holds the key when all have ended", held)
 	}
@@ -142,15 +141,7 @@ type soak struct {
 	margins, away, unknown, starve int
 	worst, worstStall              time.Duration // the smallest margin, and the stall at that time
 
-	stallMu      sync.Mutex
-	ticked       time.Time
-	stalls       []soakStall // lately
-	longestStall time.Duration
-}
-
-type soakEvent struct {
-	at time.Duration
-	do func()
+	stalls stallMeter
 }
 
 func (s *soak) errorf(format string, args ...any) {
@@ -160,191 +151,11 @@ func (s *soak) errorf(format string, args ...any) {
 
 // ask runs a command on a connection of its own, past all networks.
 func (s *soak) ask(command string, args ...any) any {
-	reply, err := s.tryFor(10*time.Second, command, args...)
+	reply, err := ask(s.server.Addr, 10*time.Second, command, args...)
 	if err != nil {
 		s.errorf("%s %v: %v", command, args, err)
 	}
 	return reply
-}
-
-func (s *soak) tryFor(d time.Duration, command string, args ...any) (any, error) {
-	conn, err := redis.Dial("tcp", s.server.Addr, redis.DialConnectTimeout(d), redis.DialReadTimeout(d), redis.DialWriteTimeout(d))
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.Do(command, args...)
-}
-
-// later has do called after d, or when calm begins.
-func (s *soak) later(d time.Duration, do func()) {
-	s.events = append(s.events, soakEvent{s.now + d, do})
-	slices.SortStableFunc(s.events, func(a, b soakEvent) int { return cmp.Compare(a.at, b.at) })
-}
-
-// troubles does things to the world for d. The first two are done to a leader that has nothing
-// else to suffer: it loses its key, and then the next its network, so that how soon it knows, and the
-// margin, are measured whatever the luck.
-func (s *soak) troubles(d time.Duration) {
-	end := s.now + d
-	for n := 0; s.now < end && !s.t.Failed(); n++ {
-		s.mu.Lock()
-		s.quiet = n < 2
-		s.mu.Unlock()
-		next := min(s.now+s.trouble(n), end)
-		for len(s.events) > 0 && s.events[0].at <= next {
-			event := s.events[0]
-			s.events = s.events[1:]
-			time.Sleep(event.at - s.now)
-			s.now = event.at
-			event.do()
-		}
-		time.Sleep(next - s.now)
-		s.now = next
-	}
-}
-
-// trouble does the nth thing of a round. It returns the time until the next. All luck is drawn before the
-// state of the world is looked at, and that of each step for itself.
-func (s *soak) trouble(n int) (pause time.Duration) {
-	s.steps++
-	luck := rand.New(rand.NewPCG(s.seed, s.steps))
-	p := s.peers[luck.IntN(len(s.peers))]
-	atLeader := luck.IntN(3) > 0
-	howLong := time.Duration(luck.ExpFloat64() * float64(s.lease))
-	which, cut, what := luck.IntN(7), luck.IntN(4), luck.IntN(28)
-	longer := luck.IntN(2) == 0
-	pause = time.Duration(luck.ExpFloat64() * float64(s.lease) / 3)
-	fault := []struct {
-		kind   string
-		faults redistest.Faults
-	}{
-		{"silence", redistest.Silent},
-		{"requests held", redistest.Faults{HoldRequests: true}},
-		{"replies held", redistest.Faults{HoldReplies: true}},
-		{"replies lost", redistest.Faults{LoseReplies: true}},
-		{"refusal", redistest.Faults{Refuse: true}},
-		{"short delay", redistest.Faults{Delay: howLong / 20}},
-		{"delay", redistest.Faults{Delay: howLong}},
-	}
-	if s.down {
-		what %= 12 // nobody would hear of the others
-	}
-	switch n {
-	case 0:
-		what = 18
-		pause += s.lease
-	case 1:
-		what = 24
-	}
-	leader := s.leader()
-	if leader != nil && (atLeader || what >= 24) { // it has the most to lose
-		p = leader
-	}
-	of := func(kind string) { s.faults[kind]++ }
-	away := func(leave, back func()) {
-		over := s.illness(&s.ill)
-		s.down = true
-		leave()
-		s.later(howLong, func() {
-			back()
-			s.down = false
-			over()
-		})
-	}
-	switch what {
-	case 0, 1, 2, 3, 4:
-		of(fault[which].kind)
-		if longer && p == leader {
-			howLong += s.lease // it shall feel it
-		}
-		s.later(howLong, p.suffer(fault[which].faults))
-	case 5, 6:
-		of(fault[which].kind + " for all")
-		for _, p := range s.peers {
-			s.later(howLong, p.suffer(fault[which].faults))
-		}
-	case 7:
-		of("reset")
-		over := s.illness(&p.ill)
-		p.network.Reset()
-		over()
-	case 8, 9:
-		if leader != nil {
-			of("resignation")
-			s.mu.Lock()
-			e := leader.e
-			s.mu.Unlock()
-			e.Resign()
-		}
-	case 10:
-		of("restart")
-		p.end()
-		p.begin()
-	case 11: // what it sent arrives or not, its lock expires
-		of("kill")
-		heal := p.suffer(redistest.Silent)
-		p.end()
-		p.network.Reset()
-		heal()
-		p.begin()
-	case 12, 13:
-		of("SIGSTOP")
-		away(s.server.Pause, s.server.Continue)
-	case 14, 15:
-		of("kill -9, back with data")
-		away(s.server.Kill, s.restart)
-	case 16:
-		of("kill -9, back without")
-		away(func() {
-			s.lose(func() {
-				s.server.Kill()
-				if err := os.RemoveAll(filepath.Join(s.dir, "appendonlydir")); err != nil {
-					s.errorf("%v", err)
-				}
-			})
-		}, s.restart)
-	case 17:
-		of("FLUSHALL")
-		s.lose(func() { s.ask("FLUSHALL") })
-	case 18:
-		of("DEL")
-		s.lose(func() { s.ask("DEL", "k") })
-	case 19:
-		of("theft")
-		s.lose(func() { s.ask("SET", "k", "foreign", "PX", howLong.Milliseconds()+1) })
-	case 20:
-		of("CLIENT PAUSE")
-		away(func() { s.ask("CLIENT", "PAUSE", howLong.Milliseconds()+1) }, func() { s.ask("CLIENT", "UNPAUSE") })
-	case 21:
-		of("CLIENT KILL normal")
-		over := s.illness(&s.ill)
-		s.ask("CLIENT", "KILL", "TYPE", "normal")
-		over()
-	case 22:
-		of("CLIENT KILL pubsub")
-		s.ask("CLIENT", "KILL", "TYPE", "pubsub")
-	case 23:
-		of("SCRIPT FLUSH")
-		s.ask("SCRIPT", "FLUSH")
-	default: // until it has lost, with nothing else going wrong meanwhile
-		of("parted")
-		s.later(s.lease+howLong, p.suffer(fault[cut].faults))
-		pause += s.lease
-	}
-	return pause
-}
-
-// restart waits until the server has loaded its data, too.
-func (s *soak) restart() {
-	s.server.Restart()
-	for {
-		_, err := s.tryFor(10*time.Second, "GET", "k")
-		if err == nil || !strings.HasPrefix(err.Error(), "LOADING") {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // leader returns one that leads, or nil.
@@ -358,4 +169,27 @@ func (s *soak) leader() *soakPeer {
 		}
 	}
 	return nil
+}
+
+// sum logs what has happened, in a line.
+func (s *soak) sum(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, mood := range []string{"work failed", "work panicked", "work left", "work lingered"} {
+		s.faults[mood] = s.moods[i]
+	}
+	var faults []string
+	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
+		faults = append(faults, fmt.Sprintf("%s %d", kind, s.faults[kind]))
+	}
+	worst := "none"
+	if s.margins > 0 {
+		worst = fmt.Sprintf("%v of %v (of %d measured, %d short by a stall; %d unknown, and %d with the server away)",
+			s.worst.Round(time.Millisecond), s.lease/10, s.margins, s.starve, s.unknown, s.away)
+	}
+	s.t.Logf("%v, %d candidates, lease %v, seed %d: %d terms; faults: %s; worst margin %s; longest without a leader after calm %v (of %d);"+
+		" overlaps %d, with data lost or stolen %d, the longest %v, in a stall %d;"+
+		" keys lost while all was well %d, in troubles %d; longest stall of this process %v",
+		d, len(s.peers), s.lease, s.seed, s.terms, strings.Join(faults, ", "), worst, s.gap.Round(time.Millisecond), s.calms,
+		s.wrong, s.excused, s.longestExcused.Round(time.Millisecond), s.stalled, s.prompt, s.patient, s.stalls.ever().Round(time.Millisecond))
 }

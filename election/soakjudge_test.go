@@ -3,8 +3,6 @@ package election_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
@@ -35,13 +32,8 @@ type soakOverlap struct {
 // A soakSpan is a time; the end is zero while it goes on.
 type soakSpan struct{ begin, end time.Time }
 
-type soakStall struct {
-	end  time.Time
-	late time.Duration
-}
-
 // elected begins a term: the judge of who may believe. It says how the work goes, too.
-func (s *soak) elected(p *soakPeer, ctx context.Context) (term *soakTerm, mood float64, linger time.Duration) {
+func (s *soak) elected(ctx context.Context, p *soakPeer) (term *soakTerm, mood float64, linger time.Duration) {
 	fence, _ := setlock.FenceFromContext(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +44,7 @@ func (s *soak) elected(p *soakPeer, ctx context.Context) (term *soakTerm, mood f
 		s.errorf("%s has the fence %d of %s", p.name, fence, by)
 	}
 	s.fences[fence] = p.name
-	if fence <= s.last && ctx.Err() == nil && s.lossOf(term) == nil && s.stall(now.Add(-s.lease)) < s.lease/20 {
+	if fence <= s.last && ctx.Err() == nil && s.lossOf(term) == nil && s.stalls.since(now.Add(-s.lease)) < s.lease/20 {
 		s.errorf("%s is elected with %d after %d", p.name, fence, s.last)
 	}
 	s.last = max(s.last, fence)
@@ -92,7 +84,7 @@ func (s *soak) ended(term *soakTerm) {
 		if o.old != term && o.young != term {
 			return false
 		}
-		took, late := now.Sub(o.begin), s.stall(o.begin.Add(-s.lease))
+		took, late := now.Sub(o.begin), s.stalls.since(o.begin.Add(-s.lease))
 		loss := s.lossOf(o.old)
 		switch {
 		case loss != nil && !o.begin.Before(loss.begin) && since(loss, now) <= s.allowed(o.old, loss)+late:
@@ -108,7 +100,7 @@ func (s *soak) ended(term *soakTerm) {
 		return true
 	})
 	if term.loss != nil {
-		took, allowed, late := since(term.loss, now), s.allowed(term, term.loss), s.stall(term.loss.begin.Add(-s.lease))
+		took, allowed, late := since(term.loss, now), s.allowed(term, term.loss), s.stalls.since(term.loss.begin.Add(-s.lease))
 		if took > allowed+late {
 			s.errorf("%s believed for %v after its key had gone, want %v, with a stall of %v", term.peer.name, took, allowed, late)
 		}
@@ -130,7 +122,7 @@ func (s *soak) ended(term *soakTerm) {
 
 // margin measures what was left of the key when the context of a term ended for a loss.
 func (s *soak) margin(term *soakTerm, ended time.Time) {
-	reply, err := redis.Values(s.tryFor(s.lease/5, "EVAL",
+	reply, err := redis.Values(ask(s.server.Addr, s.lease/5, "EVAL",
 		"return {redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[2]) or '', redis.call('TIME'), redis.call('PTTL', KEYS[1])}",
 		2, "k", "{k}:fence"))
 	now := time.Now()
@@ -153,7 +145,7 @@ func (s *soak) margin(term *soakTerm, ended time.Time) {
 		s.errorf("TIME says %v, %v", reply[2], err)
 		return
 	}
-	late := s.stall(ended.Add(-s.lease))
+	late := s.stalls.since(ended.Add(-s.lease))
 	var margin time.Duration // none: the key is gone
 	switch {
 	case strings.HasSuffix(held, ":"+term.peer.name) && fence == strconv.FormatInt(term.fence, 10):
@@ -243,185 +235,4 @@ func (s *soak) lose(do func()) {
 	s.mu.Unlock()
 	do()
 	over()
-}
-
-// feelPulse notes when the server is slow: it, or its disk, may be starved too.
-func (s *soak) feelPulse(ctx context.Context) {
-	for ; ctx.Err() == nil; time.Sleep(s.lease / 40) {
-		sent := time.Now()
-		s.mu.Lock()
-		s.asked = sent
-		s.mu.Unlock()
-		_, err := s.tryFor(s.lease, "SET", "pulse", "x")
-		s.mu.Lock()
-		s.asked = time.Time{}
-		if now := time.Now(); err != nil || now.Sub(sent) > s.lease/20 {
-			s.ill = append(s.recent(s.ill), &soakSpan{sent, now})
-		}
-		s.mu.Unlock()
-	}
-}
-
-// measureStalls notes how late this goroutine runs.
-func (s *soak) measureStalls(ctx context.Context) {
-	const tick = 2 * time.Millisecond
-	for ctx.Err() == nil {
-		time.Sleep(tick)
-		now := time.Now()
-		s.stallMu.Lock()
-		late := now.Sub(s.ticked) - tick
-		s.ticked = now
-		s.longestStall = max(s.longestStall, late)
-		s.stalls = slices.DeleteFunc(s.stalls, func(old soakStall) bool { return now.Sub(old.end) > 20*s.lease })
-		if late > tick {
-			s.stalls = append(s.stalls, soakStall{now, late})
-		}
-		s.stallMu.Unlock()
-	}
-}
-
-// stall returns the longest stall of this process since some time, one that goes on included.
-func (s *soak) stall(since time.Time) time.Duration {
-	s.stallMu.Lock()
-	defer s.stallMu.Unlock()
-	longest := time.Since(s.ticked)
-	for _, stall := range s.stalls {
-		if stall.end.After(since) {
-			longest = max(longest, stall.late)
-		}
-	}
-	return longest
-}
-
-// listen hears, as far as the server can tell it, of what happens to the key: fences increase in
-// its order, and it is not released while its holder works.
-func (s *soak) listen(ctx context.Context) {
-	var last int64
-	fences := make(map[string]int64) // by the value of the key
-	for ctx.Err() == nil {
-		conn, err := redis.Dial("tcp", s.server.Addr, redis.DialConnectTimeout(time.Second))
-		if err != nil {
-			time.Sleep(20 * time.Millisecond)
-			continue
-		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		subscriber := redis.PubSubConn{Conn: conn}
-		for err := subscriber.Subscribe("setlock:k"); err == nil; {
-			switch m := subscriber.Receive().(type) {
-			case error:
-				err = m
-			case redis.Message:
-				words := strings.Fields(string(m.Data))
-				switch words[0] {
-				case "acquired":
-					fence, _ := strconv.ParseInt(words[1], 10, 64)
-					if fence <= last {
-						s.errorf("%s was given the fence %d after %d", words[4], fence, last)
-					}
-					last = fence
-					clear(fences)
-					fences[words[4]] = fence
-				case "released":
-					s.released(words[1], fences[words[1]])
-				}
-			}
-		}
-		stop()
-		conn.Close()
-	}
-}
-
-func (s *soak) released(value string, fence int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.peers {
-		if strings.HasSuffix(value, ":"+p.name) && p.working != nil && p.working.fence == fence {
-			s.errorf("%s: released while its work goes on", p.name)
-		}
-	}
-}
-
-// calm ends all troubles and measures how long nobody leads. A lease later, nobody loses.
-func (s *soak) calm() {
-	s.mu.Lock()
-	s.quiet = true
-	s.mu.Unlock()
-	for _, event := range s.events {
-		event.do()
-	}
-	s.events = nil
-	for _, p := range s.peers {
-		p.network.Set(redistest.Faults{})
-	}
-	s.ask("EVAL", "return redis.call('GET', KEYS[1]) == 'foreign' and redis.call('DEL', KEYS[1])", 1, "k")
-	s.calms++
-	start := time.Now()
-	// A dead holder's lease, a step of the pace, and two attempts on connections
-	// where nothing comes back.
-	s.awaitLeader(start, 4*s.lease)
-	slow := s.probe(s.lease)
-	s.awaitLeader(time.Now(), 5*slow)
-	still := time.Now()
-	slow = s.probe(s.lease)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if late := s.stall(still) + slow; late < s.lease/3 {
-		for _, at := range s.lost {
-			if at.After(still) {
-				s.errorf("lost in calm, with stalls of %v", late)
-			}
-		}
-	}
-	s.lost = nil
-}
-
-// probe writes for d, and returns how long the slowest took: the server, or its disk, may be
-// starved too.
-func (s *soak) probe(d time.Duration) (slowest time.Duration) {
-	for start := time.Now(); time.Since(start) < d; time.Sleep(s.lease / 20) {
-		sent := time.Now()
-		s.ask("SET", "probe", "x")
-		slowest = max(slowest, time.Since(sent))
-	}
-	return slowest
-}
-
-// awaitLeader waits until somebody leads.
-func (s *soak) awaitLeader(start time.Time, bound time.Duration) {
-	for s.leader() == nil {
-		gap, late := time.Since(start), s.stall(start)
-		if gap > 10*s.lease+late {
-			s.errorf("nobody leads %v after calm", gap)
-			return
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	gap := time.Since(start)
-	s.gap = max(s.gap, gap)
-	if late := s.stall(start); gap > bound+s.lease/10+5*late {
-		s.errorf("nobody led for %v after calm, want %v, with a stall of %v", gap, bound, late)
-	}
-}
-
-// sum logs what has happened, in a line.
-func (s *soak) sum(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, mood := range []string{"work failed", "work panicked", "work left", "work lingered"} {
-		s.faults[mood] = s.moods[i]
-	}
-	var faults []string
-	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
-		faults = append(faults, fmt.Sprintf("%s %d", kind, s.faults[kind]))
-	}
-	worst := "none"
-	if s.margins > 0 {
-		worst = fmt.Sprintf("%v of %v (of %d measured, %d short by a stall; %d unknown, and %d with the server away)",
-			s.worst.Round(time.Millisecond), s.lease/10, s.margins, s.starve, s.unknown, s.away)
-	}
-	s.t.Logf("%v, %d candidates, lease %v, seed %d: %d terms; faults: %s; worst margin %s; longest without a leader after calm %v (of %d);"+
-		" overlaps %d, with data lost or stolen %d, the longest %v, in a stall %d;"+
-		" keys lost while all was well %d, in troubles %d; longest stall of this process %v",
-		d, len(s.peers), s.lease, s.seed, s.terms, strings.Join(faults, ", "), worst, s.gap.Round(time.Millisecond), s.calms,
-		s.wrong, s.excused, s.longestExcused.Round(time.Millisecond), s.stalled, s.prompt, s.patient, s.longestStall.Round(time.Millisecond))
 }

@@ -88,7 +88,7 @@ func (p *soakPeer) end() {
 	p.stop()
 	<-p.done
 	// Its work may linger for half a lease, and the release takes a sixth at most.
-	if took, late := time.Since(start), s.stall(start); took > s.lease+late {
+	if took, late := time.Since(start), s.stalls.since(start); took > s.lease+late {
 		s.errorf("%s: Run returned %v after its context ended, with a stall of %v", p.name, took, late)
 	}
 	p.pool.Close()
@@ -125,7 +125,7 @@ func (p *soakPeer) read(changes <-chan election.Change) {
 // work is OnElected.
 func (p *soakPeer) work(ctx context.Context) error {
 	s := p.s
-	term, mood, linger := s.elected(p, ctx)
+	term, mood, linger := s.elected(ctx, p)
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -1,0 +1,156 @@
+package election_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/election"
+	"example.com/setlock/setlock"
+)
+
+// The environment of a candidate's process: where its Redis is, host:port. Its
+// name is in candidateName.
+const (
+	candidateRedis = "SETLOCK_TEST_REDIS"
+	candidateName  = "SETLOCK_TEST_NAME"
+)
+
+// processLease is the lease of these candidates, long for machines that are busy.
+const processLease = 2 * time.Second
+
+// A register stands for anything that the leader writes to: it refuses a fence
+// smaller than one that it has seen, and counts the writes that it accepts.
+var register = redis.NewScript(1, `
+local seen = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
+if tonumber(ARGV[1]) < seen then return 0 end
+redis.call('HSET', KEYS[1], 'fence', ARGV[1])
+return redis.call('HINCRBY', KEYS[1], 'writes', 1)`)
+
+// write writes to the register with fence. It returns which write it was, 0 for one that
+// was refused.
+func write(ctx context.Context, conn redis.Conn, fence int64) (int, error) {
+	return redis.Int(register.DoContext(ctx, conn, "register", fence))
+}
+
+// A report is what a candidate's process has to tell.
+type report struct {
+	Who   string    `json:"who"`
+	What  string    `json:"what"`            // see below
+	At    time.Time `json:"at"`              // by the wall clock, which all processes share; of a write, before it
+	Fence int64     `json:"fence,omitempty"` // of its own term; of a change, the leader's
+	Write int       `json:"write,omitempty"` // which write the register has accepted
+	Owner string    `json:"owner,omitempty"` // of a change: who leads
+	Leads bool      `json:"leads,omitempty"` // of a change
+	Err   string    `json:"err,omitempty"`
+}
+
+const (
+	hasElected  = "elected"
+	hasEnded    = "ended"    // its context has, with the cause Err
+	hasWritten  = "written"  // the register has accepted a write
+	hasRefused  = "refused"  // the register has refused a write
+	hasFailed   = "failed"   // a write
+	hasChecked  = "checked"  // Check tells that OnElected still runs: Err
+	hasChanged  = "changed"  // as told by Changes
+	hasReturned = "returned" // Run has
+)
+
+// runCandidate is the process of a candidate. It runs until SIGTERM, or until its
+// standard input ends: with the process of the test.
+func runCandidate() int {
+	var mu sync.Mutex
+	out := json.NewEncoder(os.Stdout)
+	tell := func(e report) {
+		if e.Who = os.Getenv(candidateName); e.At.IsZero() {
+			e.At = time.Now()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		out.Encode(e)
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		return redis.DialContext(ctx, "tcp", os.Getenv(candidateRedis), redis.DialConnectTimeout(time.Second))
+	}}
+	defer pool.Close()
+
+	var e *election.Election
+	// attempt writes whether or not the context has ended, as careless work may.
+	attempt := func(fence int64) {
+		conn := pool.Get()
+		defer conn.Close()
+		bounded, cancel := context.WithTimeout(context.Background(), processLease)
+		defer cancel()
+		at := time.Now()
+		switch n, err := write(bounded, conn, fence); {
+		case err != nil:
+			tell(report{What: hasFailed, At: at, Fence: fence, Err: err.Error()})
+		case n == 0:
+			tell(report{What: hasRefused, At: at, Fence: fence})
+		default:
+			tell(report{What: hasWritten, At: at, Fence: fence, Write: n})
+		}
+	}
+	work := func(ctx context.Context) error {
+		fence, _ := setlock.FenceFromContext(ctx)
+		tell(report{What: hasElected, Fence: fence})
+		var told sync.WaitGroup
+		told.Go(func() { // a write shall not hold it up
+			<-ctx.Done()
+			tell(report{What: hasEnded, Fence: fence, Err: context.Cause(ctx).Error()})
+		})
+		for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			attempt(fence)
+		}
+		told.Wait()
+		attempt(fence)
+		if errors.Is(context.Cause(ctx), setlock.ErrLost) {
+			for late := time.Now().Add(processLease); time.Now().Before(late); time.Sleep(time.Millisecond) {
+				// Right after SIGCONT, Redis too has not answered for long.
+				if err := e.Check(10 * time.Millisecond); err != nil && strings.Contains(err.Error(), "still runs") {
+					tell(report{What: hasChecked, Fence: fence, Err: err.Error()})
+					break
+				}
+			}
+		}
+		return nil
+	}
+	e = &election.Election{
+		Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: os.Getenv(candidateName), Lease: processLease},
+		OnElected: work,
+	}
+	var told sync.WaitGroup
+	changes := e.Changes()
+	told.Go(func() {
+		for c := range changes {
+			said := report{What: hasChanged, At: c.Time, Fence: c.Fence, Owner: c.Leader, Leads: c.Leading}
+			if c.Err != nil {
+				said.Err = c.Err.Error()
+			}
+			tell(said)
+		}
+	})
+	err := e.Run(ctx)
+	told.Wait()
+	if err != nil {
+		tell(report{What: hasReturned, Err: err.Error()})
+		return 1
+	}
+	tell(report{What: hasReturned})
+	return 0
+}
