@@ -18,34 +18,33 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// The environment of a candidate's process: where its Redis is, host:port. Its
-// name is in candidateName.
+// The environment of a candidate's process.
 const (
-	candidateRedis = "SETLOCK_TEST_REDIS"
+	candidateRedis = "SETLOCK_TEST_REDIS" // host:port
 	candidateName  = "SETLOCK_TEST_NAME"
 )
 
 // processLease is the lease of these candidates, long for machines that are busy.
 const processLease = 2 * time.Second
 
-// A register stands for anything that the leader writes to: it refuses a fence
-// smaller than one that it has seen, and counts the writes that it accepts.
+// The register stands for anything that the leader writes to. It refuses a fence that is smaller than
+// one that it has seen, and counts the writes that it accepts.
 var register = redis.NewScript(1, `
 local seen = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
 if tonumber(ARGV[1]) < seen then return 0 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1])
 return redis.call('HINCRBY', KEYS[1], 'writes', 1)`)
 
-// write writes to the register with fence. It returns which write it was, 0 for one that
-// was refused.
+// write writes to the register with fence. It returns the number of the write, 0 if the register
+// refused it.
 func write(ctx context.Context, conn redis.Conn, fence int64) (int, error) {
 	return redis.Int(register.DoContext(ctx, conn, "register", fence))
 }
 
-// A report is what a candidate's process has to tell.
+// A report is one line of the output of a candidate's process.
 type report struct {
 	Who   string    `json:"who"`
-	What  string    `json:"what"`            // see below
+	What  string    `json:"what"`            // a constant, hasElected and so on
 	At    time.Time `json:"at"`              // by the wall clock, which all processes share; of a write, before it
 	Fence int64     `json:"fence,omitempty"` // of its own term; of a change, the leader's
 	Write int       `json:"write,omitempty"` // which write the register has accepted
@@ -56,17 +55,17 @@ type report struct {
 
 const (
 	hasElected  = "elected"
-	hasEnded    = "ended"    // its context has, with the cause Err
+	hasEnded    = "ended"    // its context has ended, with the cause Err
 	hasWritten  = "written"  // the register has accepted a write
 	hasRefused  = "refused"  // the register has refused a write
-	hasFailed   = "failed"   // a write
+	hasFailed   = "failed"   // a write has failed
 	hasChecked  = "checked"  // Check tells that OnElected still runs: Err
-	hasChanged  = "changed"  // as told by Changes
-	hasReturned = "returned" // Run has
+	hasChanged  = "changed"  // Changes has told it
+	hasReturned = "returned" // Run has returned
 )
 
-// runCandidate is the process of a candidate. It runs until SIGTERM, or until its
-// standard input ends: with the process of the test.
+// runCandidate is the process of a candidate. It runs until SIGTERM, or until its standard input ends
+// because the process of the test has ended.
 func runCandidate() int {
 	var mu sync.Mutex
 	out := json.NewEncoder(os.Stdout)
@@ -90,7 +89,7 @@ func runCandidate() int {
 	defer pool.Close()
 
 	var e *election.Election
-	// attempt writes whether or not the context has ended, as careless work may.
+	// attempt writes even if the context has ended, as careless work may.
 	attempt := func(fence int64) {
 		conn := pool.Get()
 		defer conn.Close()
@@ -110,7 +109,7 @@ func runCandidate() int {
 		fence, _ := setlock.FenceFromContext(ctx)
 		tell(report{What: hasElected, Fence: fence})
 		var told sync.WaitGroup
-		told.Go(func() { // a write shall not hold it up
+		told.Go(func() { // not held up by a write
 			<-ctx.Done()
 			tell(report{What: hasEnded, Fence: fence, Err: context.Cause(ctx).Error()})
 		})
@@ -121,7 +120,7 @@ func runCandidate() int {
 		attempt(fence)
 		if errors.Is(context.Cause(ctx), setlock.ErrLost) {
 			for late := time.Now().Add(processLease); time.Now().Before(late); time.Sleep(time.Millisecond) {
-				// Right after SIGCONT, Redis too has not answered for long.
+				// Right after SIGCONT, Check may also tell that Redis has not answered.
 				if err := e.Check(10 * time.Millisecond); err != nil && strings.Contains(err.Error(), "still runs") {
 					tell(report{What: hasChecked, Fence: fence, Err: err.Error()})
 					break

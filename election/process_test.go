@@ -9,7 +9,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// kill -9: another leads when the lease has run out, and not before.
+// After kill -9 of the leader, another candidate leads when the lease has run out, and not before.
 func TestLeaderProcessKilled(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -20,14 +20,14 @@ func TestLeaderProcessKilled(t *testing.T) {
 	second := s.leader(first.Fence)
 	took := second.At.Sub(killed.Round(0))
 	t.Logf("%v after its death, with %v of its lease left, another leads", took, left)
-	// Redis knows milliseconds.
+	// Redis counts in milliseconds.
 	if took < left-5*time.Millisecond || took > left+processLease/2 {
 		t.Errorf("another leads %v after the death of a leader with %v of its lease left", took, left)
 	}
 	s.judge(map[int64]time.Time{first.Fence: killed})
 }
 
-// SIGTERM: another leads long before the lease could have run out.
+// After SIGTERM to the leader, another candidate leads long before the lease could have run out.
 func TestLeaderProcessEnds(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -44,9 +44,9 @@ func TestLeaderProcessEnds(t *testing.T) {
 	s.judge(map[int64]time.Time{})
 }
 
-// SIGSTOP for longer than the lease, and SIGCONT: the context of one who was
-// replaced meanwhile ends as soon as it runs again; what it writes is
-// refused; it follows, and can be elected again.
+// The leader is stopped by SIGSTOP for longer than the lease, and another candidate is elected. After
+// SIGCONT the context of the old leader ends at once, its writes are refused, it follows, and it can be
+// elected again.
 func TestLeaderProcessStopped(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -95,7 +95,7 @@ func TestLeaderProcessStopped(t *testing.T) {
 	s.judge(map[int64]time.Time{first.Fence: stopped})
 }
 
-// A server that is stopped for less than a third of the lease costs no leadership.
+// A server that is stopped for less than a third of the lease: the leader stays the leader.
 func TestServerStoppedShortly(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -48,7 +48,7 @@ func (s *stage) start(name string) {
 	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), candidateRedis+"="+s.server.Addr, candidateName+"="+name)
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // open for as long as we live
+	in, err := cmd.StdinPipe() // open for as long as this process lives
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func (s *stage) all(match func(report) bool) []report {
 	return found
 }
 
-// await returns the first report that matches, once it has come.
+// await waits for a report that matches, and returns the first.
 func (s *stage) await(what string, match func(report) bool) report {
 	s.t.Helper()
 	var found []report
@@ -105,7 +105,7 @@ func (s *stage) await(what string, match func(report) bool) report {
 	return found[0]
 }
 
-// leader waits until one leads with a fence greater than after, and has written.
+// leader waits until a candidate leads with a fence greater than after, and has written.
 func (s *stage) leader(after int64) report {
 	s.t.Helper()
 	elected := s.await("a leader", func(e report) bool { return e.What == hasElected && e.Fence > after })
@@ -120,14 +120,14 @@ func (s *stage) signal(name string, sig syscall.Signal) {
 	}
 }
 
-// end has a candidate end as programs do, and waits for that.
+// end has a candidate end by SIGTERM, and waits for its end.
 func (s *stage) end(name string) {
 	s.t.Helper()
 	s.signal(name, syscall.SIGTERM)
 	s.await("the end of "+name, func(e report) bool { return e.Who == name && e.What == hasReturned && e.Err == "" })
 }
 
-// left returns how much of the lease is left, at the least at the time that it returns.
+// left returns how much of the lease is left at a time, or more.
 func (s *stage) left() (time.Time, time.Duration) {
 	s.t.Helper()
 	at := time.Now()
@@ -138,27 +138,23 @@ func (s *stage) left() (time.Time, time.Duration) {
 	return at, time.Duration(ms) * time.Millisecond
 }
 
-// judge fails t unless fences have increased from term to term, and each term
-// has ended before the next began. Where a term was cut off, its end is in ends,
-// by its fence.
+// judge fails t unless fences have increased from term to term, no two terms overlap, and the register
+// has accepted no write with a lower fence than the write before. Where a term was cut off, its end is
+// in ends, by its fence.
 func (s *stage) judge(ends map[int64]time.Time) {
 	s.t.Helper()
-	terms := s.all(func(e report) bool { return e.What == hasElected })
-	slices.SortFunc(terms, func(a, b report) int { return a.At.Compare(b.At) })
 	for _, e := range s.all(func(e report) bool { return e.What == hasEnded }) {
 		if _, cut := ends[e.Fence]; !cut {
 			ends[e.Fence] = e.At
 		}
 	}
-	for i := 1; i < len(terms); i++ {
-		last, next := terms[i-1], terms[i]
-		if next.Fence <= last.Fence {
-			s.t.Errorf("%s is elected with the fence %d after %d", next.Who, next.Fence, last.Fence)
-		}
-		if end, ended := ends[last.Fence]; !ended || end.After(next.At) {
-			s.t.Errorf("%s is elected at %v, while %s leads, until %v", next.Who, next.At, last.Who, end)
-		}
+	var terms ledger
+	for _, e := range s.all(func(e report) bool { return e.What == hasElected }) {
+		terms = append(terms, tenure{who: e.Who, fence: e.Fence, begin: e.At, end: ends[e.Fence]})
 	}
+	slices.SortFunc(terms, func(a, b tenure) int { return a.begin.Compare(b.begin) })
+	terms.fences(s.t)
+	terms.alone(s.t, 0)
 	writes := s.all(func(e report) bool { return e.What == hasWritten })
 	slices.SortFunc(writes, func(a, b report) int { return a.Write - b.Write })
 	for i := 1; i < len(writes); i++ {
