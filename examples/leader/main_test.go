@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// secret is in wrong addresses wherever a password might be. No output may show it.
+const secret = "5ecret"
+
+func TestUsageErrors(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"-x", "-x"},
+		{"here", `unexpected argument "here"`},
+		{"-for 1s redis://:5ecret@h:1", "unexpected argument"},
+		{"-for -1s", "-for -1s is negative"},
+		{"-for soon", "-for"},
+		{"-lease 99ms", "-lease 99ms is less than 100ms"},
+		{"-lease 0", "-lease 0s is less than 100ms"},
+		{"-lease redis://:5ecret@h:1", "-lease"},
+		{"-key=", "-key is empty"},
+		{"-id a", "-id needs -redis"},
+		{"-http :0", "-http needs -redis"},
+		{"-stdin", "-stdin needs -redis"},
+		{"-redis h:1 -id=", "-id is empty"},
+		{"-redis h:1 -http=", "-http is empty"},
+		{"-redis=", "-redis: no host"},
+		{"-redis h", "no port"},
+		{"-redis h:0", "no port"},
+		{"-redis h:65536", "no port"},
+		{"-redis h:http", "malformed"},
+		{"-redis :6379", "no host"},
+		{"-redis redis://", "no host"},
+		{"-redis http://:5ecret@h:1", "unknown scheme"},
+		{"-redis u:5ecret@h:1", "malformed"},
+		{"-redis redis://:5ecret/@h:1", "malformed"},
+		{"-redis redis://:5ecret#@h:1", "malformed"},
+		{"-redis redis://u:1/5ecret@h:1", "database"},
+		{"-redis redis://u:1/2?5ecret@h:1", "unexpected ? or #"},
+		{"-redis redis://u:1/2#5ecret@h:1", "unexpected ? or #"},
+		{"-redis redis://:5ecret%@h:1", "malformed"},
+		{"-redis redis://h:1/99999999999", "database"},
+	} {
+		code, stdout, got := execute(t, strings.Fields(test.args)...)
+		if code != exitUsage || strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || stdout != "" {
+			t.Errorf("leader %s: exit code %d, %q, %q, want %d and one line with %q", test.args, code, got, stdout, exitUsage, test.want)
+		}
+		if strings.Contains(got, secret) {
+			t.Errorf("leader %s: %q shows the password", test.args, got)
+		}
+	}
+	if code, stdout, stderr := execute(t, "-h"); code != exitOK || !strings.Contains(stdout, "-lease") || stderr != "" {
+		t.Errorf("-h: exit code %d, %q, %q, want %d and the flags", code, stdout, stderr, exitOK)
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	l := listen(t)
+	defer l.Close()
+	code, _, got := execute(t, "-redis", "127.0.0.1:1", "-http", l.Addr().String())
+	if code != exitFailed || strings.Count(got, "\n") != 1 || !strings.Contains(got, "-http: ") {
+		t.Errorf("exit code %d, %q, want %d and one line", code, got, exitFailed)
+	}
+}
+
+// An unreachable Redis does not end a replica. The replica reports it once, without the password.
+func TestUnreachable(t *testing.T) {
+	l := listen(t)
+	addr := l.Addr().String()
+	l.Close()
+	code, got, stderr := execute(t, "-redis", "redis://u:5ecret@"+addr, "-id", "a", "-for", "1500ms")
+	if code != exitOK || stderr != "" || strings.Count(got, "keeps trying") != 1 || !strings.Contains(got, addr) {
+		t.Errorf("exit code %d, %q, %q, want %d and one line that reports it", code, got, stderr, exitOK)
+	}
+	if strings.Contains(got, secret) {
+		t.Errorf("%q shows the password", got)
+	}
+}
+
+// execute runs the program in this process.
+func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, nil, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// listen listens on a free port.
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
+)
+
+func TestProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the program")
+	}
+	path := filepath.Join(t.TempDir(), "leader.exe")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for name, test := range map[string]func(*testing.T, string){
+		"demo":             testDemo,
+		"demo interrupted": testDemoInterrupted,
+		"demo killed":      testDemoKilled,
+		"demo orphaned":    testDemoOrphaned,
+		"replicas":         testReplicas,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, path)
+		})
+	}
+}
+
+func testDemo(t *testing.T, path string) {
+	p := start(t, path, "-for", "8s")
+	p.end(exitOK)
+	leaders := make(map[string]bool)
+	for _, id := range p.await(`demo  sees (\w) lead`, 2) {
+		leaders[id] = true
+	}
+	if len(leaders) < 2 {
+		t.Errorf("leaders %v, want two", leaders)
+	}
+	for _, gap := range p.await(`nobody led for (\S+)`, 1) {
+		if d, err := time.ParseDuration(gap); err != nil || d < demoLease/2 || d > demoLease+time.Second {
+			t.Errorf("nobody led for %s after a kill (%v), want what is left of %v", gap, err, demoLease)
+		}
+	}
+	if got := len(p.await(`starts, pid (\d+)`, 4)); got > 5 {
+		t.Errorf("%d replicas were started, want 3 and one for each kill", got)
+	}
+	last := 0
+	for _, count := range p.await(`counts (\d+)`, 4) {
+		n, _ := strconv.Atoi(count)
+		if n <= last {
+			t.Errorf("counted %d after %d", n, last)
+		}
+		last = n
+	}
+	if strings.Contains(p.output(), "by itself") {
+		t.Error("a replica ended that was not killed")
+	}
+}
+
+func testDemoInterrupted(t *testing.T, path string) {
+	p := start(t, path)
+	p.await(`follows (\w)`, 2)
+	p.signal(os.Interrupt)
+	p.end(exitOK)
+	p.await(`\b([abc])     has ended`, 3)
+}
+
+// The death of the demo itself leaves no replicas behind.
+func testDemoKilled(t *testing.T, path string) {
+	endsWithReplicas(start(t, path))
+}
+
+// A demo whose starter is killed, as go run may be, ends too.
+func testDemoOrphaned(t *testing.T, path string) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	endsWithReplicas(start(t, sh, "-c", `"$0"; true`, path))
+}
+
+// endsWithReplicas kills a process that runs a demo, and waits for the end of the replicas.
+func endsWithReplicas(p *process) {
+	p.t.Helper()
+	p.await(`follows (\w)`, 2)
+	p.signal(os.Kill)
+	p.end(-1)
+	p.await(`(standard input has ended)`, 3)
+}
+
+func testReplicas(t *testing.T, path string) {
+	const lease = time.Second
+	server := redistest.NewServer(t)
+	replicas, urls := make(map[string]*process), make(map[string]string)
+	for _, id := range []string{"a", "b", "c"} {
+		p := start(t, path, "-redis", "redis://"+server.Addr, "-id", id, "-lease", lease.String(), "-http", "127.0.0.1:0")
+		replicas[id], urls[id] = p, p.await(`serves (\S+)`, 1)[0]
+	}
+	pool := redistest.Pool(t, server.Dial)
+	watch := (&setlock.Lock{Key: "leader", Pool: pool, Lease: lease}).Watch(t.Context())
+	// next returns the next leader, and fails t if there is none within d.
+	next := func(d time.Duration) string {
+		t.Helper()
+		timeout := time.After(d)
+		for {
+			select {
+			case h := <-watch:
+				if !h.Nobody() {
+					return h.Owner
+				}
+			case <-timeout:
+				t.Fatalf("no leader within %v", d)
+			}
+		}
+	}
+	// rises waits until the counter has risen, and fails t unless it does so within d. It never falls.
+	var count int64
+	rises := func(d time.Duration) {
+		t.Helper()
+		conn := pool.Get()
+		defer conn.Close()
+		for before, deadline := count, time.Now().Add(d); count == before; time.Sleep(5 * time.Millisecond) {
+			n, err := redis.Int64(conn.Do("HGET", counterKey("leader"), "count"))
+			if err != nil && err != redis.ErrNil || n < count || time.Now().After(deadline) {
+				t.Fatalf("the counter is %d (%v) after %d", n, err, count)
+			}
+			count = n
+		}
+	}
+
+	first := next(5 * time.Second)
+	rises(5 * time.Second)
+	rises(5 * time.Second)
+	for id, url := range urls {
+		answer, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if leads := answer.StatusCode == http.StatusOK; leads != (id == first) {
+			t.Errorf("%s answers %s while %s leads", id, answer.Status, first)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+
+	// A leader is stopped for longer than its lease. After SIGCONT it finds another leader, and follows.
+	replicas[first].signal(syscall.SIGSTOP)
+	second := next(lease + time.Second)
+	replicas[first].signal(syscall.SIGCONT)
+	replicas[first].await(`(has lost the leadership|hands over)`, 1)
+	rises(5 * time.Second)
+
+	replicas[second].signal(os.Kill)
+	third := next(lease + time.Second)
+	if third == second {
+		t.Errorf("%s leads after its death", third)
+	}
+	replicas[second].end(-1)
+	rises(5 * time.Second)
+
+	replicas[third].signal(syscall.SIGTERM)
+	fourth := next(time.Second)
+	if fourth == third || fourth == second {
+		t.Errorf("%s leads after its end", fourth)
+	}
+	replicas[third].end(exitOK)
+	rises(5 * time.Second)
+
+	replicas[fourth].signal(os.Interrupt)
+	replicas[fourth].end(exitOK)
+
+	// No two steps have counted the same, in all replicas.
+	seen := make(map[string]string)
+	for id, p := range replicas {
+		for _, n := range regexp.MustCompile(`counts (\d+)`).FindAllStringSubmatch(p.output(), -1) {
+			if other, twice := seen[n[1]]; twice {
+				t.Errorf("%s and %s have both counted %s", id, other, n[1])
+			}
+			seen[n[1]] = id
+		}
+	}
+}
