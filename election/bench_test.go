@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -185,30 +184,9 @@ func BenchmarkScale(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		goroutines := runtime.NumGoroutine()
-		ctx, cancel := context.WithCancel(b.Context())
-		var wg sync.WaitGroup
-		var leading, lost atomic.Int64
-		all := make(chan struct{})
 		start := time.Now()
-		for i := range n {
-			e := &election.Election{Lock: &setlock.Lock{Key: "k" + strconv.Itoa(i), Pool: pool, Lease: lease}}
-			e.OnElected = func(ctx context.Context) error {
-				if leading.Add(1) == n {
-					close(all)
-				}
-				<-ctx.Done()
-				if context.Cause(ctx) != context.Canceled {
-					lost.Add(1)
-				}
-				return nil
-			}
-			wg.Go(func() {
-				if err := e.Run(ctx); err != nil {
-					b.Error(err)
-				}
-			})
-		}
-		<-all
+		all := newThrong(b, n, pool, lease)
+		<-all.lead
 		b.ReportMetric(time.Since(start).Seconds(), "s-to-lead")
 		time.Sleep(lease)
 		if first { // the next one has the goroutines of this one
@@ -234,12 +212,11 @@ func BenchmarkScale(b *testing.B) {
 		b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(requests), "µs-cpu/request")
 		b.ReportMetric(burst/mean, "x-burst")
 		stop := time.Now()
-		cancel()
-		wg.Wait()
+		all.stop()
 		b.ReportMetric(time.Since(stop).Seconds(), "s-to-end")
-		b.ReportMetric(float64(lost.Load()), "lost")
-		if lost.Load() > 0 {
-			b.Errorf("%d of %d elections lost their leadership in calm", lost.Load(), n)
+		b.ReportMetric(float64(all.lost.Load()), "lost")
+		if all.lost.Load() > 0 {
+			b.Errorf("%d of %d elections lost their leadership in calm", all.lost.Load(), n)
 		}
 	}
 	b.ReportMetric(0, "ns/op")

@@ -14,16 +14,16 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
+	"github.com/gomodule/redigo/redis"
 
 	"example.com/setlock/election"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
-// Ten thousand elections in one process, on one pool of 16 connections: all lead, none
-// loses in calm, their requests are few and evenly spread, and all end and leave
-// nothing. In virtual time, in which Redis is as fast as it must be: how fast that is in
-// truth, BenchmarkScale measures. With the race detector they are a thousand.
+// Ten thousand elections in one process, on one pool of 16 connections: all lead, none loses in calm,
+// their requests are few and evenly spread, and all end and leave nothing. In virtual time Redis is as
+// fast as it must be; BenchmarkScale measures real time. With the race detector they are a thousand.
 func TestTenThousandElections(t *testing.T) {
 	const lease, leases = 10 * time.Second, 3
 	n := 10_000
@@ -39,51 +39,33 @@ func TestTenThousandElections(t *testing.T) {
 		requests := quick(s)
 		pool := redistest.Pool(t, s.Dial)
 		pool.MaxActive, pool.Wait = 16, true
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		wg.Go(func() { // keys age by steps, and so expire up to one early
+		aging := make(chan struct{})
+		var ages sync.WaitGroup
+		defer ages.Wait()
+		defer close(aging)
+		ages.Go(func() { // keys age by steps, and so expire up to one step early
 			step := time.NewTicker(lease / 20)
 			defer step.Stop()
-			for ctx.Err() == nil {
+			for {
 				select {
-				case <-ctx.Done():
+				case <-aging:
+					return
 				case <-step.C:
 					s.FastForward(lease / 20)
 				}
 			}
 		})
-		var terms, lost, ended atomic.Int64
-		elections := make([]*election.Election, n)
-		for i := range elections {
-			e := &election.Election{Lock: &setlock.Lock{Key: "k" + strconv.Itoa(i), Pool: pool, Lease: lease}}
-			e.OnElected = func(ctx context.Context) error {
-				terms.Add(1)
-				<-ctx.Done()
-				if context.Cause(ctx) != context.Canceled {
-					lost.Add(1)
-				}
-				return nil
-			}
-			elections[i] = e
-			wg.Go(func() {
-				defer ended.Add(1)
-				if err := e.Run(ctx); err != nil {
-					t.Errorf("Run: %v", err)
-				}
-			})
-		}
+		all := newThrong(t, n, pool, lease)
 		lead := func(when string) {
 			t.Helper()
 			leading := 0
-			for _, e := range elections {
+			for _, e := range all.elections {
 				if e.IsLeader() {
 					leading++
 				}
 			}
-			if leading != n || int(terms.Load()) != n || lost.Load() != 0 {
-				t.Fatalf("%s: %d of %d lead, after %d terms, %d of them lost", when, leading, n, terms.Load(), lost.Load())
+			if leading != n || int(all.terms.Load()) != n || all.lost.Load() != 0 {
+				t.Fatalf("%s: %d of %d lead, after %d terms, %d of them lost", when, leading, n, all.terms.Load(), all.lost.Load())
 			}
 		}
 		synctest.Wait()
@@ -111,13 +93,12 @@ func TestTenThousandElections(t *testing.T) {
 		}
 
 		stop := time.Now()
-		cancel()
-		wg.Wait()
+		all.stop()
 		if took := time.Since(stop); took > lease/6 {
 			t.Errorf("all have ended after %v, want a sixth of the lease", took)
 		}
-		if int(ended.Load()) != n || lost.Load() != 0 {
-			t.Errorf("%d of %d have ended, %d by a loss", ended.Load(), n, lost.Load())
+		if int(all.ended.Load()) != n || all.lost.Load() != 0 {
+			t.Errorf("%d of %d have ended, %d by a loss", all.ended.Load(), n, all.lost.Load())
 		}
 		fences := 0
 		for _, key := range s.Keys() {
@@ -133,16 +114,56 @@ func TestTenThousandElections(t *testing.T) {
 	})
 }
 
+// A throng is many elections on one pool, each for a key of its own.
+type throng struct {
+	elections          []*election.Election
+	terms, lost, ended atomic.Int64
+	lead               chan struct{} // closed when all have been elected
+	stop               func()        // ends all, and waits for their ends
+}
+
+func newThrong(t testing.TB, n int, pool *redis.Pool, lease time.Duration) *throng {
+	a := &throng{lead: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range n {
+		e := &election.Election{Lock: &setlock.Lock{Key: "k" + strconv.Itoa(i), Pool: pool, Lease: lease}}
+		e.OnElected = func(ctx context.Context) error {
+			if a.terms.Add(1) == int64(n) {
+				close(a.lead)
+			}
+			<-ctx.Done()
+			if context.Cause(ctx) != context.Canceled {
+				a.lost.Add(1)
+			}
+			return nil
+		}
+		a.elections = append(a.elections, e)
+		wg.Go(func() {
+			defer a.ended.Add(1)
+			if err := e.Run(ctx); err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
+	a.stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	t.Cleanup(a.stop)
+	return a
+}
+
 // raceDetector reports whether this test was built with the race detector.
 func raceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// quick makes s fit for thousands of locks, and returns how many requests of clients it has
-// had, without what scripts call. By its own clock, it would look through all keys
-// at every command: keys age by FastForward instead. And it would make a new Lua for every
-// script: the two that are run most are answered here.
+// quick makes s fit for thousands of locks, and returns how many requests of clients s has had,
+// without what scripts call. With its own clock s would look through all keys at every command, so
+// keys age by FastForward instead. It would also make a new Lua state for every script, so the two
+// that run most are answered here.
 func quick(s *redistest.Embedded) *atomic.Int64 {
 	var requests atomic.Int64
 	s.ClockTTL(false)
@@ -157,7 +178,7 @@ func quick(s *redistest.Embedded) *atomic.Int64 {
 		key, fence := args[2], args[3]
 		held, _ := s.Get(key)
 		switch len(args[4:]) {
-		case 0: // holder.lua
+		case 0: // look.lua
 			left := int(s.TTL(key).Milliseconds())
 			if held == "" {
 				left = -2
