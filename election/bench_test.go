@@ -25,7 +25,7 @@ func quantile(d []time.Duration, percent int) float64 {
 	return float64(d[min(len(d)*percent/100, len(d)-1)].Microseconds()) / 1000
 }
 
-// A crowd is candidates that tell when they are elected, and when their terms end.
+// A crowd is candidates that report their elections, and when their terms end.
 type crowd struct {
 	elected chan elected
 	ended   chan time.Time // the newest
@@ -82,8 +82,8 @@ func commands(b *testing.B, s *redistest.Server) (n int) {
 	return n
 }
 
-// From the true expiry of the lock of a holder that died: twenty of them in each
-// run, one after the other.
+// The time from the expiry of the lock of a dead holder until another candidate is elected. Each run
+// has twenty dead holders, one after the other.
 func BenchmarkCrash(b *testing.B) {
 	for _, lease := range []time.Duration{500 * time.Millisecond, 15 * time.Second} {
 		for _, keys := range []int{0, 100_000} {
@@ -114,7 +114,7 @@ func BenchmarkCrash(b *testing.B) {
 						wg.Go(func() {
 							time.Sleep(time.Duration(i) * 37 * time.Millisecond)
 							expiry := time.Now().Add(lease) // or a little later
-							// One that is dead takes the key from under the leader.
+							// A dead holder takes the key from the leader.
 							redistest.Do(b, s.Dial, "SET", "k"+strconv.Itoa(i), "dead", "PX", lease.Milliseconds())
 							<-waitFor(leaders[i])
 							next := <-c.elected
@@ -146,7 +146,7 @@ func waitFor(e *election.Election) <-chan struct{} {
 	return done
 }
 
-// What a leader and its followers, each with a pool of its own, send while nothing happens.
+// How many requests a leader and its followers, each with a pool of its own, send while nothing happens.
 func BenchmarkIdle(b *testing.B) {
 	for _, followers := range []int{0, 1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("followers=%d", followers), func(b *testing.B) {
@@ -222,7 +222,7 @@ func BenchmarkScale(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the processor time that this process has used.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -45,8 +45,8 @@ func dialNode(ctx context.Context, nodes []string, key string) (redis.Conn, erro
 	return nil, errors.Join(failures...)
 }
 
-// A Pool for the node of a Redis Cluster that serves one lock: see the function
-// dialNode beside this example.
+// A Pool for the node of a Redis Cluster that serves one lock. The function dialNode stands beside
+// this example.
 func Example_cluster() {
 	nodes := []string{"10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"}
 	const key = "scheduler"

@@ -18,8 +18,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A scheduler that runs on one of several machines at a time. This is the example of the
-// README.
+// A scheduler that runs on one of several machines at a time. The README shows this example.
 func Example() {
 	pool := &redis.Pool{
 		MaxIdle: 4,

@@ -70,7 +70,7 @@ func TestFailoverLosesALeader(t *testing.T) {
 			if believed := a.end.Sub(killed); believed > failoverLease*3/2 { // half a lease for a busy machine
 				t.Errorf("the old leader believed for %v after its primary was killed, want less than a lease", believed)
 			}
-			j.fences()
+			j.all().fences(t)
 			refusesAt(t, replica, a, b)
 		})
 	}
@@ -129,7 +129,7 @@ func TestPartition(t *testing.T) {
 					t.Errorf("the old leader believed for %v, want less than a lease", believed)
 				}
 				j.alone()
-				j.fences()
+				j.all().fences(t)
 				return
 			}
 			if !a[0].end.IsZero() {
@@ -148,7 +148,7 @@ func TestPartition(t *testing.T) {
 			if learnt > 2*failoverLease {
 				t.Errorf("the old leader learnt after %v, want the next renewal", learnt)
 			}
-			j.fences()
+			j.all().fences(t)
 		})
 	}
 }
@@ -183,7 +183,7 @@ func TestReplicasOnBothSides(t *testing.T) {
 				t.Errorf("two led for %v only: was there a partition?", j.overlap())
 			}
 			refusesAt(t, other, a, b)
-			j.fences()
+			j.all().fences(t)
 		})
 	}
 }

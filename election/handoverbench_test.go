@@ -14,10 +14,10 @@ import (
 	"example.com/setlock/internal/redistest"
 )
 
-// handOverFloor is a hand-over in which every waiter tries, bare: the release script, which
-// publishes, a message to each candidate, and the acquire script by each waiter, of which the
-// winner is waited for. The function that it returns does it once. A candidate that hears of
-// the winner before it has tried does not try, so with many waiters a hand-over may be faster.
+// handOverFloor returns a function that does one bare hand-over, in which every waiter tries: it runs
+// the release script, which publishes, each candidate receives the message, each waiter runs the
+// acquire script, and the time of the winner counts. A candidate of an election that hears of the
+// winner in time does not try, so with many waiters its hand-over may be faster.
 func handOverFloor(b *testing.B, s *redistest.Server, waiters int, pool func(i int) *redis.Pool, own bool) func() time.Duration {
 	script := func(name string, keys int) *redis.Script {
 		source, err := os.ReadFile("../internal/protocol/" + name)
@@ -72,7 +72,7 @@ func handOverFloor(b *testing.B, s *redistest.Server, waiters int, pool func(i i
 			conn.Close()
 		})
 	}
-	released := make([]atomic.Bool, waiters+1) // who has, hears of it and does not try
+	released := make([]atomic.Bool, waiters+1) // by its own release, of which it hears and after which it does not try
 	if own {
 		for i := range waiters + 1 {
 			listen(pool(i), func() {
@@ -112,15 +112,15 @@ func handOverFloor(b *testing.B, s *redistest.Server, waiters int, pool func(i i
 	}
 }
 
-// passed is a context whose deadline has passed: redigo closes a connection that is to
-// receive by that.
+// passed is a context whose deadline has passed. redigo closes a connection on which it should
+// receive by then.
 type passed struct{ context.Context }
 
 func (passed) Deadline() (time.Time, bool) { return time.Unix(0, 0), true }
 
-// From the moment when the leader's OnElected has returned until that of another is called: with
-// waiters in clients of their own, and in one process on one pool. And the same from the call of
-// Resign, which the floor knows nothing of.
+// The time from the return of the leader's OnElected until the OnElected of another candidate is
+// called, and the time from the call of Resign, which has no floor. The waiters have a pool each, or
+// share one pool.
 func BenchmarkHandOver(b *testing.B) {
 	for _, test := range []struct {
 		waiters int
@@ -147,7 +147,7 @@ func BenchmarkHandOver(b *testing.B) {
 			requests := 0
 			for b.Loop() {
 				floors = append(floors, floor())
-				time.Sleep(lease/20 + 200*time.Millisecond) // who resigned is back among the waiters, and who leads listens
+				time.Sleep(lease/20 + 200*time.Millisecond) // the resigned candidate waits again, and the leader listens
 				before := commands(b, s)
 				start := time.Now()
 				leader.Resign()
@@ -155,7 +155,7 @@ func BenchmarkHandOver(b *testing.B) {
 				resigns = append(resigns, leader.at.Sub(start))
 				times = append(times, leader.at.Sub(<-c.ended))
 				time.Sleep(200 * time.Millisecond)
-				requests += commands(b, s) - before // also by who resigned
+				requests += commands(b, s) - before // those of the resigned candidate included
 			}
 			b.ReportMetric(0, "ns/op") // most of it is waiting
 			b.ReportMetric(quantile(times, 50), "ms-p50")
@@ -170,8 +170,8 @@ func BenchmarkHandOver(b *testing.B) {
 	}
 }
 
-// From the call of Resign, by leaders that resign as soon as they are elected, until the next of five
-// candidates is, beside leaders that have led for a while.
+// The time from the call of Resign until another of five candidates is elected, after leaders that
+// resign at once and after leaders that have led for a while.
 func BenchmarkResign(b *testing.B) {
 	for _, led := range []time.Duration{0, 200 * time.Millisecond} {
 		b.Run(fmt.Sprintf("led=%v", led), func(b *testing.B) {

@@ -155,14 +155,7 @@ func (j *judge) overlap() time.Duration {
 // alone fails the test if two have led for longer than a stall explains.
 func (j *judge) alone() {
 	j.t.Helper()
-	all := j.all()
-	all.alone(j.t, j.stalls.ever())
-}
-
-// fences fails the test unless the fences have increased from term to term.
-func (j *judge) fences() {
-	j.t.Helper()
-	j.all().fences(j.t)
+	j.all().alone(j.t, j.stalls.ever())
 }
 
 // failOver has three candidates, with Replicas 1, elect a leader. It has the primary of that leader
@@ -183,7 +176,7 @@ func (j *judge) failOver(pool func() *redis.Pool, kill func()) {
 	})
 	j.t.Logf("a leader on the new primary %v after the old one was killed, with a lease of %v", time.Since(begin).Round(time.Millisecond), j.lease)
 	j.alone()
-	j.fences()
+	j.all().fences(j.t)
 }
 
 // poolOf returns a pool that dials with dial, until t ends.

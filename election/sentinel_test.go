@@ -52,8 +52,8 @@ func dialPrimary(ctx context.Context, sentinels []string, name string) (redis.Co
 	return nil, errors.Join(failures...)
 }
 
-// A Pool for a primary that Redis Sentinel watches: see the function dialPrimary
-// beside this example.
+// A Pool for a primary that Redis Sentinel watches. The function dialPrimary stands beside this
+// example.
 func Example_sentinel() {
 	sentinels := []string{"10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"}
 	pool := &redis.Pool{

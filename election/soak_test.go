@@ -27,16 +27,15 @@ var (
 	soakLease = flag.Duration("soak.lease", time.Second, "their lease")
 )
 
-// TestSoak has candidates live through random faults of a real server and of the
-// network before it, in real time: troubles for ten leases, calm, and so on. The seed
-// decides which troubles, how long they last, the time from each to the next, and how the
-// work in each term of a candidate goes. It does not decide who leads, whom the troubles meant
-// for a leader therefore hit, nor how goroutines, processes and the disk take turns.
+// TestSoak has candidates live through random faults of a real server and of the network before it,
+// in real time: troubles for ten leases, calm, and so on. The seed decides which troubles happen, how
+// long they last, the time from each to the next, and how the work in each term of a candidate goes.
+// The seed does not decide who leads, and so not which candidate is hit by the troubles for a leader.
+// Nor does it decide how goroutines, processes and the disk take turns.
 //
-// This process may be starved by others. It measures how late a goroutine of its own
-// runs, and holds nothing against the candidates that such a stall explains: an overlap
-// that was no longer than the stall; a margin that falls short by the stall. The
-// summary says how often it had to, and how long the longest stall was.
+// Other processes may starve this one, which a stallMeter measures. What a stall explains is not held
+// against the candidates: an overlap that was no longer than the stall, or a margin that falls short
+// by the stall. The summary reports how often that happened, and the longest stall.
 func TestSoak(t *testing.T) {
 	dir := t.TempDir()
 	server := redistest.NewServer(t, "--appendonly", "yes", "--appendfsync", "always", "--dir", dir)
@@ -102,8 +101,8 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// A soak is the world of the candidates, and their judge. Its methods that do things to
-// the world are called by the goroutine of the test only.
+// A soak is the world of the candidates, and their judge. Only the goroutine of the test calls the
+// methods that do things to the world.
 type soak struct {
 	t      *testing.T
 	seed   uint64
@@ -158,7 +157,7 @@ func (s *soak) ask(command string, args ...any) any {
 	return reply
 }
 
-// leader returns one that leads, or nil.
+// leader returns a candidate that leads, or nil.
 func (s *soak) leader() *soakPeer {
 	for _, p := range s.peers {
 		s.mu.Lock()
@@ -171,7 +170,7 @@ func (s *soak) leader() *soakPeer {
 	return nil
 }
 
-// sum logs what has happened, in a line.
+// sum logs in one line what has happened.
 func (s *soak) sum(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

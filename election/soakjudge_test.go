@@ -29,10 +29,10 @@ type soakOverlap struct {
 	begin      time.Time
 }
 
-// A soakSpan is a time; the end is zero while it goes on.
+// A soakSpan is a span of time. Its end is zero while it goes on.
 type soakSpan struct{ begin, end time.Time }
 
-// elected begins a term: the judge of who may believe. It says how the work goes, too.
+// elected judges the begin of a term. It also decides how the work of the term goes.
 func (s *soak) elected(ctx context.Context, p *soakPeer) (term *soakTerm, mood float64, linger time.Duration) {
 	fence, _ := setlock.FenceFromContext(ctx)
 	s.mu.Lock()
@@ -120,7 +120,7 @@ func (s *soak) ended(term *soakTerm) {
 	}
 }
 
-// margin measures what was left of the key when the context of a term ended for a loss.
+// margin measures how long the key still lived when the context of a term ended by a loss.
 func (s *soak) margin(term *soakTerm, ended time.Time) {
 	reply, err := redis.Values(ask(s.server.Addr, s.lease/5, "EVAL",
 		"return {redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[2]) or '', redis.call('TIME'), redis.call('PTTL', KEYS[1])}",
@@ -169,8 +169,8 @@ func (s *soak) margin(term *soakTerm, ended time.Time) {
 	}
 }
 
-// lossOf returns the loss that took the key of a term, or nil. What was acquired before a loss may
-// be heard of after it, within the time for an acquisition. s.mu is locked.
+// lossOf returns the loss that took the key of a term, or nil. The reply to an acquisition before a
+// loss may come after it, within the time for an acquisition. s.mu is locked.
 func (s *soak) lossOf(term *soakTerm) *soakSpan {
 	if term.loss != nil {
 		return term.loss
@@ -183,7 +183,7 @@ func (s *soak) lossOf(term *soakTerm) *soakSpan {
 	return nil
 }
 
-// since returns how long ago l ended, 0 if it goes on.
+// since returns how long ago l ended, 0 while it goes on.
 func since(l *soakSpan, now time.Time) time.Duration {
 	if l.end.IsZero() {
 		return 0
@@ -191,9 +191,9 @@ func since(l *soakSpan, now time.Time) time.Duration {
 	return now.Sub(l.end)
 }
 
-// allowed returns how long after a loss the holder may believe, but for stalls: if
-// all is well with it, until the next renewal, or the one after that, and a moment for a busy machine;
-// else until its trust has ended. s.mu is locked.
+// allowed returns how long after a loss the holder may believe that it leads, without stalls. If all
+// is well with the holder, that is until the next renewal or the one after, and a moment for a busy
+// machine. Otherwise it is until its trust has ended. s.mu is locked.
 func (s *soak) allowed(term *soakTerm, loss *soakSpan) time.Duration {
 	soon := s.lease/3 + s.lease/20 + s.lease/10
 	from, to := loss.begin.Add(-s.lease/3), loss.end.Add(soon)
@@ -218,12 +218,12 @@ func (s *soak) illness(of *[]*soakSpan) (over func()) {
 	}
 }
 
-// recent drops what was long ago. s.mu is locked.
+// recent drops the spans that ended long ago. s.mu is locked.
 func (s *soak) recent(spans []*soakSpan) []*soakSpan {
 	return slices.DeleteFunc(spans, func(l *soakSpan) bool { return !l.end.IsZero() && time.Since(l.end) > 10*s.lease })
 }
 
-// lose does something that loses data, or takes the key.
+// lose calls do, which loses data or takes the key.
 func (s *soak) lose(do func()) {
 	over := s.illness(&s.losses)
 	s.mu.Lock()
@@ -235,4 +235,69 @@ func (s *soak) lose(do func()) {
 	s.mu.Unlock()
 	do()
 	over()
+}
+
+// feelPulse notes when the server is slow. The server, or its disk, may be starved too.
+func (s *soak) feelPulse(ctx context.Context) {
+	for ; ctx.Err() == nil; time.Sleep(s.lease / 40) {
+		sent := time.Now()
+		s.mu.Lock()
+		s.asked = sent
+		s.mu.Unlock()
+		_, err := ask(s.server.Addr, s.lease, "SET", "pulse", "x")
+		s.mu.Lock()
+		s.asked = time.Time{}
+		if now := time.Now(); err != nil || now.Sub(sent) > s.lease/20 {
+			s.ill = append(s.recent(s.ill), &soakSpan{sent, now})
+		}
+		s.mu.Unlock()
+	}
+}
+
+// listen judges the announcements of the server while it is connected: fences increase in the order
+// of the announcements, and the key is not released while its holder works.
+func (s *soak) listen(ctx context.Context) {
+	var last int64
+	fences := make(map[string]int64) // by the value of the key
+	for ctx.Err() == nil {
+		conn, err := redis.Dial("tcp", s.server.Addr, redis.DialConnectTimeout(time.Second))
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		subscriber := redis.PubSubConn{Conn: conn}
+		for err := subscriber.Subscribe("setlock:k"); err == nil; {
+			switch m := subscriber.Receive().(type) {
+			case error:
+				err = m
+			case redis.Message:
+				words := strings.Fields(string(m.Data))
+				switch words[0] {
+				case "acquired":
+					fence, _ := strconv.ParseInt(words[1], 10, 64)
+					if fence <= last {
+						s.errorf("%s was given the fence %d after %d", words[4], fence, last)
+					}
+					last = fence
+					clear(fences)
+					fences[words[4]] = fence
+				case "released":
+					s.released(words[1], fences[words[1]])
+				}
+			}
+		}
+		stop()
+		conn.Close()
+	}
+}
+
+func (s *soak) released(value string, fence int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.peers {
+		if strings.HasSuffix(value, ":"+p.name) && p.working != nil && p.working.fence == fence {
+			s.errorf("%s: released while its work goes on", p.name)
+		}
+	}
 }

@@ -46,7 +46,7 @@ func (p *soakPeer) begin() {
 	}()
 }
 
-// run is one Run. A panic ends the process: what comes after is another.
+// run is one Run. A panic ends it as it would end a process, and another Run is another process.
 func (p *soakPeer) run(ctx context.Context) {
 	s := p.s
 	e := &election.Election{

@@ -23,9 +23,9 @@ func (s *soak) later(d time.Duration, do func()) {
 	slices.SortStableFunc(s.events, func(a, b soakEvent) int { return cmp.Compare(a.at, b.at) })
 }
 
-// troubles does things to the world for d. The first two are done to a leader that has nothing
-// else to suffer: it loses its key, and then the next its network, so that how soon it knows, and the
-// margin, are measured whatever the luck.
+// troubles does things to the world for d. The first two are done to a leader that suffers nothing
+// else: one leader loses its key, and the next its network. So each round measures how soon a leader
+// learns of a loss, and its margin.
 func (s *soak) troubles(d time.Duration) {
 	end := s.now + d
 	for n := 0; s.now < end && !s.t.Failed(); n++ {
@@ -45,8 +45,8 @@ func (s *soak) troubles(d time.Duration) {
 	}
 }
 
-// trouble does the nth thing of a round. It returns the time until the next. All luck is drawn before the
-// state of the world is looked at, and that of each step for itself.
+// trouble does the nth thing of a round. It returns the time until the next. It draws all luck before
+// it looks at the state of the world, and each step has luck of its own.
 func (s *soak) trouble(n int) (pause time.Duration) {
 	s.steps++
 	luck := rand.New(rand.NewPCG(s.seed, s.steps))
@@ -176,7 +176,7 @@ func (s *soak) trouble(n int) (pause time.Duration) {
 	return pause
 }
 
-// restart waits until the server has loaded its data, too.
+// restart restarts the server, and waits until it has loaded its data.
 func (s *soak) restart() {
 	s.server.Restart()
 	for {
@@ -203,8 +203,8 @@ func (s *soak) calm() {
 	s.ask("EVAL", "return redis.call('GET', KEYS[1]) == 'foreign' and redis.call('DEL', KEYS[1])", 1, "k")
 	s.calms++
 	start := time.Now()
-	// A dead holder's lease, a step of the pace, and two attempts on connections
-	// where nothing comes back.
+	// The bound: a dead holder's lease, a step of the pace, and two attempts on connections on which
+	// no reply comes.
 	s.awaitLeader(start, 4*s.lease)
 	slow := s.probe(s.lease)
 	s.awaitLeader(time.Now(), 5*slow)
@@ -222,7 +222,7 @@ func (s *soak) calm() {
 	s.lost = nil
 }
 
-// probe writes for d, and returns how long the slowest took: the server, or its disk, may be
+// probe writes for d, and returns how long the slowest write took. The server, or its disk, may be
 // starved too.
 func (s *soak) probe(d time.Duration) (slowest time.Duration) {
 	for start := time.Now(); time.Since(start) < d; time.Sleep(s.lease / 20) {
@@ -233,7 +233,7 @@ func (s *soak) probe(d time.Duration) (slowest time.Duration) {
 	return slowest
 }
 
-// awaitLeader waits until somebody leads.
+// awaitLeader waits until a candidate leads.
 func (s *soak) awaitLeader(start time.Time, bound time.Duration) {
 	for s.leader() == nil {
 		gap, late := time.Since(start), s.stalls.since(start)
