@@ -67,89 +67,102 @@ const (
 // runCandidate is the process of a candidate. It runs until SIGTERM, or until its standard input ends
 // because the process of the test has ended.
 func runCandidate() int {
-	var mu sync.Mutex
-	out := json.NewEncoder(os.Stdout)
-	tell := func(e report) {
-		if e.Who = os.Getenv(candidateName); e.At.IsZero() {
-			e.At = time.Now()
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		out.Encode(e)
-	}
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer cancel()
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
 	pool := &redis.Pool{MaxIdle: 4, DialContext: func(ctx context.Context) (redis.Conn, error) {
 		return redis.DialContext(ctx, "tcp", os.Getenv(candidateRedis), redis.DialConnectTimeout(time.Second))
 	}}
 	defer pool.Close()
-
-	var e *election.Election
-	// attempt writes even if the context has ended, as careless work may.
-	attempt := func(fence int64) {
-		conn := pool.Get()
-		defer conn.Close()
-		bounded, cancel := context.WithTimeout(context.Background(), processLease)
-		defer cancel()
-		at := time.Now()
-		switch n, err := write(bounded, conn, fence); {
-		case err != nil:
-			tell(report{What: hasFailed, At: at, Fence: fence, Err: err.Error()})
-		case n == 0:
-			tell(report{What: hasRefused, At: at, Fence: fence})
-		default:
-			tell(report{What: hasWritten, At: at, Fence: fence, Write: n})
-		}
-	}
-	work := func(ctx context.Context) error {
-		fence, _ := setlock.FenceFromContext(ctx)
-		tell(report{What: hasElected, Fence: fence})
-		var told sync.WaitGroup
-		told.Go(func() { // not held up by a write
-			<-ctx.Done()
-			tell(report{What: hasEnded, Fence: fence, Err: context.Cause(ctx).Error()})
-		})
-		for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
-			attempt(fence)
-		}
-		told.Wait()
-		attempt(fence)
-		if errors.Is(context.Cause(ctx), setlock.ErrLost) {
-			for late := time.Now().Add(processLease); time.Now().Before(late); time.Sleep(time.Millisecond) {
-				// Right after SIGCONT, Check may also tell that Redis has not answered.
-				if err := e.Check(10 * time.Millisecond); err != nil && strings.Contains(err.Error(), "still runs") {
-					tell(report{What: hasChecked, Fence: fence, Err: err.Error()})
-					break
-				}
-			}
-		}
-		return nil
-	}
-	e = &election.Election{
-		Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: os.Getenv(candidateName), Lease: processLease},
-		OnElected: work,
+	a := &actor{name: os.Getenv(candidateName), pool: pool, out: json.NewEncoder(os.Stdout)}
+	a.election = &election.Election{
+		Lock:      &setlock.Lock{Key: "k", Pool: pool, Owner: a.name, Lease: processLease},
+		OnElected: a.work,
 	}
 	var told sync.WaitGroup
-	changes := e.Changes()
+	changes := a.election.Changes()
 	told.Go(func() {
 		for c := range changes {
 			said := report{What: hasChanged, At: c.Time, Fence: c.Fence, Owner: c.Leader, Leads: c.Leading}
 			if c.Err != nil {
 				said.Err = c.Err.Error()
 			}
-			tell(said)
+			a.tell(said)
 		}
 	})
-	err := e.Run(ctx)
+	err := a.election.Run(ctx)
 	told.Wait()
 	if err != nil {
-		tell(report{What: hasReturned, Err: err.Error()})
+		a.tell(report{What: hasReturned, Err: err.Error()})
 		return 1
 	}
-	tell(report{What: hasReturned})
+	a.tell(report{What: hasReturned})
 	return 0
+}
+
+// An actor is the candidate in a process of its own.
+type actor struct {
+	name     string
+	pool     *redis.Pool
+	election *election.Election
+
+	mu  sync.Mutex
+	out *json.Encoder
+}
+
+func (a *actor) tell(e report) {
+	if e.Who = a.name; e.At.IsZero() {
+		e.At = time.Now()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.out.Encode(e)
+}
+
+// work is OnElected. It writes all the time, and once more after its context has ended. After a loss
+// it runs on until Check has told of it.
+func (a *actor) work(ctx context.Context) error {
+	fence, _ := setlock.FenceFromContext(ctx)
+	a.tell(report{What: hasElected, Fence: fence})
+	var told sync.WaitGroup
+	told.Go(func() { // not held up by a write
+		<-ctx.Done()
+		a.tell(report{What: hasEnded, Fence: fence, Err: context.Cause(ctx).Error()})
+	})
+	for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+		a.attempt(fence)
+	}
+	told.Wait()
+	a.attempt(fence)
+	if !errors.Is(context.Cause(ctx), setlock.ErrLost) {
+		return nil
+	}
+	for late := time.Now().Add(processLease); time.Now().Before(late); time.Sleep(time.Millisecond) {
+		// Right after SIGCONT, Check may also tell that Redis has not answered.
+		if err := a.election.Check(10 * time.Millisecond); err != nil && strings.Contains(err.Error(), "still runs") {
+			a.tell(report{What: hasChecked, Fence: fence, Err: err.Error()})
+			break
+		}
+	}
+	return nil
+}
+
+// attempt writes even if the context of the work has ended, as careless work may.
+func (a *actor) attempt(fence int64) {
+	conn := a.pool.Get()
+	defer conn.Close()
+	bounded, cancel := context.WithTimeout(context.Background(), processLease)
+	defer cancel()
+	at := time.Now()
+	switch n, err := write(bounded, conn, fence); {
+	case err != nil:
+		a.tell(report{What: hasFailed, At: at, Fence: fence, Err: err.Error()})
+	case n == 0:
+		a.tell(report{What: hasRefused, At: at, Fence: fence})
+	default:
+		a.tell(report{What: hasWritten, At: at, Fence: fence, Write: n})
+	}
 }
