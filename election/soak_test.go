@@ -170,6 +170,23 @@ func (s *soak) leader() *soakPeer {
 	return nil
 }
 
+// feelPulse notes when the server is slow. The server, or its disk, may be starved too.
+func (s *soak) feelPulse(ctx context.Context) {
+	for ; ctx.Err() == nil; time.Sleep(s.lease / 40) {
+		sent := time.Now()
+		s.mu.Lock()
+		s.asked = sent
+		s.mu.Unlock()
+		_, err := ask(s.server.Addr, s.lease, "SET", "pulse", "x")
+		s.mu.Lock()
+		s.asked = time.Time{}
+		if now := time.Now(); err != nil || now.Sub(sent) > s.lease/20 {
+			s.ill = append(s.recent(s.ill), &soakSpan{sent, now})
+		}
+		s.mu.Unlock()
+	}
+}
+
 // sum logs in one line what has happened.
 func (s *soak) sum(d time.Duration) {
 	s.mu.Lock()

@@ -237,23 +237,6 @@ func (s *soak) lose(do func()) {
 	over()
 }
 
-// feelPulse notes when the server is slow. The server, or its disk, may be starved too.
-func (s *soak) feelPulse(ctx context.Context) {
-	for ; ctx.Err() == nil; time.Sleep(s.lease / 40) {
-		sent := time.Now()
-		s.mu.Lock()
-		s.asked = sent
-		s.mu.Unlock()
-		_, err := ask(s.server.Addr, s.lease, "SET", "pulse", "x")
-		s.mu.Lock()
-		s.asked = time.Time{}
-		if now := time.Now(); err != nil || now.Sub(sent) > s.lease/20 {
-			s.ill = append(s.recent(s.ill), &soakSpan{sent, now})
-		}
-		s.mu.Unlock()
-	}
-}
-
 // listen judges the announcements of the server while it is connected: fences increase in the order
 // of the announcements, and the key is not released while its holder works.
 func (s *soak) listen(ctx context.Context) {
