@@ -10,15 +10,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
-// A connection that leads to a server that does not serve is not given back to its
-// pool, so that the pool dials anew and finds the one that does.
+// A connection to a server that does not serve is not given back to its pool. So the pool
+// dials anew, and finds the server that serves.
 
 var astray = []string{
 	"READONLY You can't write against a read only replica.",
@@ -30,8 +30,8 @@ var astray = []string{
 }
 
 // twoServers returns a Lock whose pool has a connection to old, and dials good from now on.
-func twoServers(t *testing.T) (old, good *redistest.Embedded, network *redistest.Network, l *setlock.Lock) {
-	old, good = redistest.NewEmbedded(t), redistest.NewEmbedded(t)
+func twoServers(t *testing.T) (old, good *locktest.Server, network *redistest.Network, l *setlock.Lock) {
+	old, good = locktest.NewServer(t), locktest.NewServer(t)
 	network = redistest.NewNetwork(t, old.Dial)
 	var moved atomic.Bool
 	pool := redistest.Pool(t, func(ctx context.Context) (net.Conn, error) {
@@ -41,7 +41,7 @@ func twoServers(t *testing.T) (old, good *redistest.Embedded, network *redistest
 		return network.Dial(ctx)
 	})
 	l = &setlock.Lock{Key: "k", Pool: pool, Lease: lease}
-	warm(t, l)
+	locktest.LoadScripts(t, l)
 	moved.Store(true)
 	return old, good, network, l
 }
@@ -55,7 +55,7 @@ func TestPoolFindsTheServerThatServes(t *testing.T) {
 				if _, err := l.Lock(t.Context(), lease); err == nil {
 					t.Error("Lock = nil on a server that does not serve")
 				}
-				mustLock(t, l, lease)
+				locktest.MustLock(t, l, lease)
 				if !good.Exists("k") {
 					t.Error("acquired elsewhere")
 				}
@@ -101,33 +101,27 @@ func TestPoolFindsTheServerAfterItsCallerHasLeft(t *testing.T) {
 	}
 }
 
-// A connection that answers the undo only as a server that does not serve.
+// Only the answer to the undo is that of a server that does not serve.
 func TestPoolFindsTheServerAfterAnUndo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, good, network, l := twoServers(t)
 		network.Set(redistest.Faults{HoldReplies: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		old.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
-			if cmd == "EVAL" { // an undo: the acquisition is sent by its hash
-				c.WriteError(astray[0])
-				return true
-			}
-			return false
-		})
+		old.Refuse(astray[0], nil, "release")
 		if _, err := l.Lock(ctx, lease); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Lock = %v, want a timeout", err)
 		}
 		network.Set(redistest.Faults{})
 		time.Sleep(3 * time.Second)
-		mustLock(t, l, lease)
+		locktest.MustLock(t, l, lease)
 		if !good.Exists("k") {
 			t.Error("acquired through the connection that answered the undo")
 		}
 	})
 }
 
-// A wrapped connection cannot be interrupted: it is ended by the server.
+// A wrapped connection cannot be interrupted. The server ends it.
 func TestPoolFindsTheServerThroughWrappedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, good, _, l := twoServers(t)
@@ -139,15 +133,29 @@ func TestPoolFindsTheServerThroughWrappedConnections(t *testing.T) {
 				at = good
 			}
 			conn, err := at.Dial(ctx)
-			return plain{redis.NewConn(conn, 0, 0)}, err
+			return locktest.NewPlain(redis.NewConn(conn, 0, 0)), err
 		}}}
 		defer l.Pool.Close()
-		warm(t, l)
+		locktest.LoadScripts(t, l)
 		old.SetError(astray[0])
 		moved.Store(true)
 		if _, err := l.Lock(t.Context(), lease); err == nil {
 			t.Error("Lock = nil on a server that does not serve")
 		}
-		mustLock(t, l, lease)
+		locktest.MustLock(t, l, lease)
+	})
+}
+
+func TestREADONLYFromAnOldScript(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Direct(lease)
+		// As Redis 5 and 6 put it.
+		w.Server.Refuse("@user_script: 44: -READONLY You can't write against a read only replica.", nil, locktest.Scripts...)
+		if _, err := l.Lock(t.Context(), time.Second); err == nil {
+			t.Error("Lock = nil on a replica")
+		}
+		if got := l.Pool.IdleCount(); got != 0 {
+			t.Errorf("%d connections were given back that answered READONLY", got)
+		}
 	})
 }

@@ -37,7 +37,7 @@ func newFloor(ctx context.Context, b *testing.B, pool *redis.Pool) *floor {
 		}
 		return redis.NewScript(keys, string(source))
 	}
-	f := &floor{pool: pool, ctx: ctx, acquire: read("acquire.lua", 2), release: read("release.lua", 1)}
+	f := &floor{pool: pool, ctx: ctx, acquire: read("../internal/protocol/acquire.lua", 2), release: read("../internal/protocol/release.lua", 1)}
 	for i := range f.keys {
 		key := "floor" + strconv.Itoa(i)
 		f.keys[i], f.fences[i], f.channels[i] = key, "{"+key+"}:fence", "setlock:"+key

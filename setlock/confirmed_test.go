@@ -1,9 +1,8 @@
 package setlock_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,46 +12,44 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
-// With Replicas, an acquisition is announced when its replicas have confirmed it, and not
+// With Replicas, an acquisition is announced when the replicas have confirmed it, and not
 // before.
 
-// replicas has the embedded server answer WAIT with as many replicas as the function says, and
-// returns what was published until now.
-func (w *world) replicas(confirm func() int) (published func() []string) {
+// replicas has the server of w answer WAIT with the number of replicas that confirm returns. The
+// function that it returns returns what has been published.
+func replicas(t *testing.T, w *locktest.World, confirm func() int) (published func() []string) {
 	var mu sync.Mutex
 	var messages []string
-	redistest.Do(w.t, w.server.Dial, "PING") // starts the server
-	w.server.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
-		switch cmd {
-		case "WAIT":
-			if want := fmt.Sprint((lease / 12).Milliseconds()); args[1] != want {
-				w.t.Errorf("WAIT for %s ms, want a twelfth of the lease, %s", args[1], want)
-			}
-			c.WriteInt(confirm())
-			return true
-		case "PUBLISH":
-			mu.Lock()
-			defer mu.Unlock()
-			messages = append(messages, args[1])
+	w.Server.Answer(func(c *server.Peer, args []string) bool {
+		if want := fmt.Sprint((lease / 12).Milliseconds()); args[1] != want {
+			t.Errorf("WAIT for %s ms, want a twelfth of the lease, %s", args[1], want)
 		}
+		c.WriteInt(confirm())
+		return true
+	}, "WAIT")
+	w.Server.Answer(func(_ *server.Peer, args []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		messages = append(messages, args[1])
 		return false
-	})
+	}, "PUBLISH")
 	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()
-		return messages
+		return slices.Clone(messages)
 	}
 }
 
 func TestAnnouncedWhenConfirmed(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		var confirmed atomic.Int64
-		published := w.replicas(func() int { return int(confirmed.Load()) })
-		l := w.direct(lease)
+		published := replicas(t, w, func() int { return int(confirmed.Load()) })
+		l := w.Direct(lease)
 		l.Replicas = 1
 		for range 3 {
 			if _, err := l.Lock(t.Context(), time.Minute); err == nil {
@@ -62,17 +59,15 @@ func TestAnnouncedWhenConfirmed(t *testing.T) {
 		if got := published(); len(got) != 0 {
 			t.Errorf("published of acquisitions that were not confirmed: %q", got)
 		}
-		previous, _ := w.server.Get("{k}:fence")
+		previous, _ := w.Server.Get("{k}:fence")
 		confirmed.Store(1)
-		mustLock(t, l, time.Minute)
-		value, _ := w.server.Get("k")
+		locktest.MustLock(t, l, time.Minute)
+		value, _ := w.Server.Get("k")
 		want := fmt.Sprintf("acquired %d 60000 %s %s", l.Fence(), previous, value)
 		if got := published(); len(got) != 1 || got[0] != want {
 			t.Errorf("published %q, want %q", got, want)
 		}
-		if err := l.Unlock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		locktest.MustUnlock(t, l)
 		if got := published(); len(got) != 2 || got[1] != "released "+value {
 			t.Errorf("published %q, want the release", got[1:])
 		}
@@ -82,17 +77,14 @@ func TestAnnouncedWhenConfirmed(t *testing.T) {
 // Without the right to publish, and when the connection breaks behind the announcement, the
 // acquisition stands.
 func TestConfirmedWithoutAnAnnouncement(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.replicas(func() int { return 1 })
-		l := w.lock(lease)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		replicas(t, w, func() int { return 1 })
+		l := w.Lock(lease)
 		l.Replicas = 1
-		publish := func(request []byte) bool { return strings.Contains(string(request), "PUBLISH\r\n") }
 		for _, fate := range []redistest.Fate{redistest.Break, redistest.Swallow} {
-			w.network.Next(publish, fate)
-			mustLock(t, l, time.Minute)
-			if err := l.Unlock(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			w.Network.Next(locktest.Sends("PUBLISH"), fate)
+			locktest.MustLock(t, l, time.Minute)
+			locktest.MustUnlock(t, l)
 		}
 	})
 }
@@ -100,35 +92,31 @@ func TestConfirmedWithoutAnAnnouncement(t *testing.T) {
 // The caller leaves while its acquisition, confirmed, is being announced: it is undone, and that is
 // announced.
 func TestCallerLeavesDuringTheAnnouncement(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		published := w.replicas(func() int { return 1 })
-		l := w.lock(lease)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		published := replicas(t, w, func() int { return 1 })
+		l := w.Lock(lease)
 		l.Replicas = 1
-		warm(t, l)
+		locktest.LoadScripts(t, l)
 		before := len(published())
-		w.network.Next(func(request []byte) bool { return strings.Contains(string(request), "PUBLISH\r\n") }, redistest.OneWay)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		if _, err := l.Lock(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Lock = %v, want a timeout", err)
-		}
-		w.network.Set(redistest.Faults{})
+		w.Network.Next(locktest.Sends("PUBLISH"), redistest.OneWay)
+		locktest.TimesOut(t, 100*time.Millisecond, locktest.Acquires(l, time.Hour))
+		w.Network.Set(redistest.Faults{})
 		time.Sleep(3 * time.Second)
-		if w.server.Exists("k") {
-			t.Error("an acquisition that nobody waits for stands")
+		if w.Server.Exists("k") {
+			t.Error("an acquisition that nobody waits for remains")
 		}
 		got := published()[before:]
 		if len(got) != 2 || !strings.HasPrefix(got[0], "acquired ") || !strings.HasPrefix(got[1], "released ") {
 			t.Errorf("published %q, want the acquisition and its release", got)
 		}
-		mustLock(t, l, time.Hour)
+		locktest.MustLock(t, l, time.Hour)
 	})
 }
 
 // The same on a real server and a real replica.
 func TestReplicaThatIsStoppedAnnouncesNothing(t *testing.T) {
 	t.Parallel()
-	primary, replicas, l := replicated(t, 1)
+	primary, servers, l := replicated(t, 1)
 	conn, err := redis.Dial("tcp", primary.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -148,12 +136,12 @@ func TestReplicaThatIsStoppedAnnouncesNothing(t *testing.T) {
 			}
 		}
 	}
-	replicas[0].Pause()
+	servers[0].Pause()
 	_, err = l.Lock(t.Context(), time.Minute)
 	shortfall(t, "Lock", err)
-	replicas[0].Continue()
+	servers[0].Continue()
 	redistest.AwaitReplicas(t, primary.Dial, 1)
-	mustLock(t, l, time.Minute)
+	locktest.MustLock(t, l, time.Minute)
 	if got, want := receive(), fmt.Sprintf("acquired %d 60000 ", l.Fence()); !strings.HasPrefix(got, want) {
 		t.Errorf("first heard %q, want %q", got, want)
 	}

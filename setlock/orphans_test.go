@@ -2,27 +2,44 @@ package setlock_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
 
-// A Lock is never blocked by an acquisition of its own whose outcome it does not know.
+// An acquisition whose outcome is unknown, an orphan, never blocks its own Lock: the next
+// acquisition adopts it, and Unlock releases it.
 
-// loses has each of n acquisitions of l, for an hour, fail on a network of its own, with its request on the
-// way. It returns those networks.
-func (w *world) loses(l *setlock.Lock, n int) []*redistest.Network {
-	w.t.Helper()
+// orphaned has an acquisition of l arrive, and nothing else: no reply, and no undo.
+func orphaned(t *testing.T, w *locktest.World, l *setlock.Lock) {
+	t.Helper()
+	w.Network.Set(redistest.Faults{LoseReplies: true})
+	time.AfterFunc(time.Second-time.Millisecond, func() { w.Network.Set(redistest.Silent) })
+	locktest.TimesOut(t, time.Second, locktest.Acquires(l, time.Minute))
+	time.Sleep(10 * time.Second)
+	w.Network.Reset()
+	w.Network.Set(redistest.Faults{})
+	if !w.Server.Exists("k") {
+		t.Fatal("the acquisition was undone")
+	}
+}
+
+// orphans has each of n acquisitions of l, for an hour, fail on a network of its own, with the
+// request on its way. It returns these networks.
+func orphans(t *testing.T, w *locktest.World, l *setlock.Lock, n int) []*redistest.Network {
+	t.Helper()
 	var networks []*redistest.Network
 	dial := l.Pool.DialContext
 	l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
-		network := redistest.NewNetwork(w.t, w.server.Dial)
+		network := redistest.NewNetwork(t, w.Server.Dial)
 		network.Set(redistest.Faults{HoldRequests: true})
 		networks = append(networks, network)
 		conn, err := network.Dial(ctx)
@@ -33,32 +50,98 @@ func (w *world) loses(l *setlock.Lock, n int) []*redistest.Network {
 	}
 	l.Pool.MaxIdle = 0
 	for range n {
-		if _, err := l.Lock(w.t.Context(), time.Hour); err == nil || err == setlock.ErrNotHeld {
-			w.t.Fatalf("Lock on a silent network = %v", err)
-		}
+		_, err := l.Lock(t.Context(), time.Hour)
+		locktest.Fails(t, "Lock on a silent network", err)
 	}
 	l.Pool.DialContext = dial
 	return networks
 }
 
+func TestLostReplyIsAdopted(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l, other := w.Lock(lease), w.Direct(lease)
+		locktest.LoadScripts(t, l)
+		orphaned(t, w, l)
+		if _, err := other.Lock(t.Context(), time.Minute); err != setlock.ErrNotHeld {
+			t.Fatalf("another's Lock = %v, want ErrNotHeld", err)
+		}
+		orphan, _ := other.Holder(t.Context())
+		if l.Fence() != 0 {
+			t.Error("Fence believes an acquisition without a reply")
+		}
+		locktest.MustLock(t, l, 2*time.Minute)
+		h, err := other.Holder(t.Context())
+		if err != nil || h.Fence != l.Fence() || h.Fence <= orphan.Fence {
+			t.Errorf("Holder = %+v, %v, want our fence %d, more than the orphan's %d", h, err, l.Fence(), orphan.Fence)
+		}
+		if got := w.Server.TTL("k"); got != 2*time.Minute {
+			t.Errorf("the key lives %v, want 2m", got)
+		}
+		locktest.MustUnlock(t, l)
+	})
+}
+
+func TestUnlockReleasesAnAcquisitionWithoutReply(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Lock(lease)
+		locktest.LoadScripts(t, l)
+		orphaned(t, w, l)
+		locktest.MustUnlock(t, l)
+		if w.Server.Exists("k") {
+			t.Error("the key exists after Unlock")
+		}
+		if err := l.Unlock(t.Context()); err != setlock.ErrNotHeld {
+			t.Errorf("second Unlock = %v, want ErrNotHeld", err)
+		}
+	})
+}
+
+func TestLateAttemptIsAdoptedAfterAnUnlock(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Lock(lease)
+		l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+			conn, err := w.Network.Dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return redis.NewConn(conn, time.Second, time.Second), nil
+		}
+		locktest.LoadScripts(t, l)
+		w.Network.Set(redistest.Faults{HoldRequests: true, Refuse: true})
+		if _, err := l.Lock(t.Context(), time.Hour); err == nil {
+			t.Error("Lock = nil through a silent network")
+		}
+		direct := w.Direct(lease).Pool
+		l.Pool.DialContext = direct.DialContext
+		locktest.MustLock(t, l, time.Second)
+		locktest.MustUnlock(t, l)
+		w.Network.Set(redistest.Faults{}) // and the first attempt arrives
+		time.Sleep(time.Second)
+		if !w.Server.Exists("k") {
+			t.Fatal("the first attempt did not arrive")
+		}
+		locktest.MustLock(t, l, time.Second)
+	})
+}
+
 func TestManyLostAcquisitions(t *testing.T) {
 	for _, n := range []int{9, 64} {
-		for name, next := range map[string]func(t *testing.T, w *world, l *setlock.Lock){
-			"adopted": func(t *testing.T, w *world, l *setlock.Lock) { mustLock(t, l, time.Minute) },
-			"released": func(t *testing.T, w *world, l *setlock.Lock) {
-				if err := l.Unlock(t.Context()); err != nil || w.server.Exists("k") {
-					t.Errorf("Unlock = %v, and the key exists: %v", err, w.server.Exists("k"))
+		for name, next := range map[string]func(t *testing.T, w *locktest.World, l *setlock.Lock){
+			"adopted": func(t *testing.T, w *locktest.World, l *setlock.Lock) { locktest.MustLock(t, l, time.Minute) },
+			"released": func(t *testing.T, w *locktest.World, l *setlock.Lock) {
+				if err := l.Unlock(t.Context()); err != nil || w.Server.Exists("k") {
+					t.Errorf("Unlock = %v, and the key exists: %v", err, w.Server.Exists("k"))
 				}
 			},
 		} {
 			t.Run(fmt.Sprintf("the first of %d is %s", n, name), func(t *testing.T) {
-				inBubble(t, func(t *testing.T, w *world) {
-					warm(t, w.direct(lease))
-					l := w.direct(lease)
-					networks := w.loses(l, n)
+				locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+					locktest.LoadScripts(t, w.Direct(lease))
+					l := w.Direct(lease)
+					networks := orphans(t, w, l, n)
 					networks[0].Set(redistest.Faults{}) // it arrives, and none of the others
 					time.Sleep(time.Second)
-					if !w.server.Exists("k") {
+					if !w.Server.Exists("k") {
 						t.Fatal("the first acquisition did not arrive")
 					}
 					next(t, w, l)
@@ -68,84 +151,111 @@ func TestManyLostAcquisitions(t *testing.T) {
 	}
 }
 
+func TestReleaseThatFailsIsAdopted(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Lock(lease)
+		locktest.MustDo(t, l, func(context.Context) error {
+			w.Disconnect()
+			return nil
+		})
+		w.Network.Set(redistest.Faults{})
+		if !w.Server.Exists("k") {
+			t.Fatal("released through a network that refuses")
+		}
+		locktest.MustLock(t, l, time.Minute)
+	})
+}
+
 func TestReleaseThatFailsAfterATimeWasSet(t *testing.T) {
-	for name, set := range map[string]func(*setlock.Lock, context.Context) error{
-		"Extend": func(l *setlock.Lock, ctx context.Context) error { return l.Extend(ctx, 10*time.Hour) },
-		"Renew":  func(l *setlock.Lock, ctx context.Context) error { return l.Renew(ctx, 10*time.Hour) },
+	for name, set := range map[string]func(testing.TB, *setlock.Lock, time.Duration){
+		"Extend": locktest.MustExtend,
+		"Renew":  locktest.MustRenew,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				l := w.lock(lease)
-				if err := l.Do(t.Context(), func(ctx context.Context) error {
-					if err := set(l, ctx); err != nil {
-						t.Error(err)
-					}
-					w.network.Set(redistest.Faults{Refuse: true})
-					w.network.Reset()
+			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+				l := w.Lock(lease)
+				locktest.MustDo(t, l, func(context.Context) error {
+					set(t, l, 10*time.Hour)
+					w.Disconnect()
 					return nil
-				}); err != nil {
-					t.Errorf("Do = %v, want nil: the lock was not lost", err)
-				}
+				})
 				time.Sleep(9 * time.Hour)
-				w.network.Set(redistest.Faults{})
-				if !w.server.Exists("k") {
+				w.Network.Set(redistest.Faults{})
+				if !w.Server.Exists("k") {
 					t.Fatal("the key has expired")
 				}
-				mustLock(t, l, time.Second)
+				locktest.MustLock(t, l, time.Second)
 			})
 		})
 	}
 }
 
-// An acquisition that was undone on the primary alone stands on a replica that is promoted.
-func TestUndoneAcquisitionOnAPromotedReplica(t *testing.T) {
-	t.Parallel()
-	for name, next := range map[string]func(t *testing.T, l *setlock.Lock){
-		"adopted": func(t *testing.T, l *setlock.Lock) { mustLock(t, l, time.Minute) },
-		"released": func(t *testing.T, l *setlock.Lock) {
-			if err := l.Unlock(t.Context()); err != nil {
-				t.Errorf("Unlock: %v", err)
+func TestReleaseWithoutAnAnswerOfItsScript(t *testing.T) {
+	const onBorrow = "Goexit in TestOnBorrow" // of the pool: a connection outside of it can release
+	for name, fault := range map[string]func(l *setlock.Lock, on *atomic.Bool){
+		"Goexit in Dial": func(l *setlock.Lock, on *atomic.Bool) {
+			l.Pool.MaxIdle = 0
+			dial := l.Pool.DialContext
+			l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+				if on.Load() {
+					runtime.Goexit() // as t.Fatal does
+				}
+				return dial(ctx)
+			}
+		},
+		onBorrow: func(l *setlock.Lock, on *atomic.Bool) {
+			l.Pool.TestOnBorrow = func(redis.Conn, time.Time) error {
+				if on.Load() {
+					runtime.Goexit()
+				}
+				return nil
+			}
+		},
+		"a connection in MULTI": func(l *setlock.Lock, on *atomic.Bool) {
+			l.Pool.MaxIdle = 0
+			dial := l.Pool.DialContext
+			l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+				conn, err := dial(ctx)
+				if err == nil && on.Load() {
+					_, err = conn.Do("MULTI")
+				}
+				return conn, err
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			primary := redistest.NewServer(t)
-			promoted, stopped := redistest.NewReplica(t, primary.Addr), redistest.NewReplica(t, primary.Addr)
-			redistest.AwaitReplicas(t, primary.Dial, 2)
-			at := primary
-			pool := &redis.Pool{DialContext: func(ctx context.Context) (redis.Conn, error) {
-				conn, err := at.Dial(ctx)
-				if err != nil {
-					return nil, err
+			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+				var on atomic.Bool
+				l := w.Lock(lease)
+				fault(l, &on)
+				locktest.MustLock(t, l, time.Hour)
+				on.Store(true)
+				locktest.Fails(t, "Unlock", l.Unlock(t.Context()))
+				on.Store(false)
+				if !w.Server.Exists("k") {
+					t.Fatal("released")
 				}
-				return redis.NewConn(conn, 0, 0), nil
-			}}
-			l := &setlock.Lock{Key: "k", Pool: pool, Lease: 12 * time.Second, Replicas: 2}
-			other := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, promoted.Dial)}
-			stopped.Pause()
-			failed := make(chan error)
-			go func() { // waits for the one that is stopped
-				_, err := l.Lock(t.Context(), time.Hour)
-				failed <- err
-			}()
-			for h, err := other.Holder(t.Context()); h.Nobody(); h, err = other.Holder(t.Context()) {
-				if err != nil {
-					t.Fatal(err)
+				if err := l.Unlock(t.Context()); err != nil || w.Server.Exists("k") {
+					t.Errorf("the next Unlock = %v, and the key exists: %v", err, w.Server.Exists("k"))
 				}
-			}
-			redistest.Do(t, promoted.Dial, "REPLICAOF", "NO", "ONE")
-			if err := <-failed; err == nil || errors.Is(err, setlock.ErrNotHeld) {
-				t.Errorf("Lock = %v, want the shortfall", err)
-			}
-			if got := redistest.Do(t, primary.Dial, "EXISTS", "k"); got != int64(0) {
-				t.Error("not undone on the old primary")
-			}
-			primary.Kill()
-			stopped.Kill()
-			at = promoted
-			l.Replicas = 0 // there are none any more
-			next(t, l)
+
+				locktest.MustDo(t, l, func(ctx context.Context) error {
+					on.Store(true)
+					return nil
+				})
+				on.Store(false)
+				if got, want := w.Server.Exists("k"), name != onBorrow; got != want {
+					t.Fatalf("the key exists after Do: %v, want %v", got, want)
+				}
+				locktest.MustLock(t, l, time.Hour) // adopts what the Do could not release
+
+				on.Store(true)
+				other := &setlock.Lock{Key: "other", Pool: l.Pool}
+				_, err := other.Lock(t.Context(), time.Hour)
+				locktest.Fails(t, "Lock", err)
+				on.Store(false)
+				locktest.MustLock(t, other, time.Hour)
+			})
 		})
 	}
 }

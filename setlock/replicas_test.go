@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
-
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -33,38 +32,59 @@ func shortfall(t *testing.T, what string, err error) {
 	}
 }
 
+func TestReplicasConfirm(t *testing.T) {
+	t.Parallel()
+	_, replicas, l := replicated(t, 1)
+	locktest.MustLock(t, l, time.Minute)
+	if !locktest.HasKey(t, replicas[0].Dial) {
+		t.Error("acquired, and not on the replica")
+	}
+	locktest.MustUnlock(t, l)
+	locktest.MustDo(t, l, func(ctx context.Context) error {
+		time.Sleep(2 * time.Second) // it has renewed; without a replica see TestRenewalsWithoutReplica
+		return context.Cause(ctx)
+	})
+}
+
+func TestReplicasThatDoNotConfirm(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) { // a server without replicas
+		l := w.Direct(lease)
+		l.Replicas = 1
+		_, err := l.Lock(t.Context(), time.Minute)
+		shortfall(t, "Lock", err)
+		if w.Server.Exists("k") {
+			t.Error("an acquisition that was not confirmed remains")
+		}
+		shortfall(t, "Do", l.Do(t.Context(), locktest.NotCalled(t)))
+	})
+}
+
 func TestReplicaThatIsStopped(t *testing.T) {
 	t.Parallel()
 	primary, replicas, l := replicated(t, 1)
 	replica := replicas[0]
-	here := func() bool {
-		t.Helper()
-		return redistest.Do(t, primary.Dial, "EXISTS", "k") == int64(1)
-	}
-	called := func(context.Context) error { t.Error("called"); return nil }
+	here := func() bool { return locktest.HasKey(t, primary.Dial) }
 
 	replica.Pause()
 	_, err := l.Lock(t.Context(), time.Minute)
 	shortfall(t, "Lock", err)
 	if here() || l.Fence() != 0 {
-		t.Error("an acquisition that was not confirmed stands")
+		t.Error("an acquisition that was not confirmed remains")
 	}
-	shortfall(t, "Do", l.Do(t.Context(), called))
+	shortfall(t, "Do", l.Do(t.Context(), locktest.NotCalled(t)))
 	if here() {
 		t.Error("a Do that was not confirmed leaves its key")
 	}
 	other := &setlock.Lock{Key: "k", Pool: l.Pool, Lease: l.Lease}
-	mustLock(t, other, time.Minute) // needs nobody
-	if err := other.Unlock(t.Context()); err != nil {
-		t.Error(err)
-	}
+	locktest.MustLock(t, other, time.Minute) // needs nobody
+	locktest.MustUnlock(t, other)
 
 	replica.Continue()
 	redistest.AwaitReplicas(t, primary.Dial, 1)
-	if redistest.Do(t, replica.Dial, "EXISTS", "k") != int64(0) {
-		t.Error("what was undone stands on the replica")
+	if locktest.HasKey(t, replica.Dial) {
+		t.Error("what was undone remains on the replica")
 	}
-	mustLock(t, l, time.Minute)
+	locktest.MustLock(t, l, time.Minute)
 
 	replica.Pause()
 	shortfall(t, "Renew", l.Renew(t.Context(), 3*time.Second))
@@ -74,20 +94,15 @@ func TestReplicaThatIsStopped(t *testing.T) {
 	}
 	replica.Continue()
 	redistest.AwaitReplicas(t, primary.Dial, 1)
-	if err := l.Renew(t.Context(), time.Minute); err != nil {
-		t.Errorf("Renew with the replica back: %v", err)
-	}
+	locktest.MustRenew(t, l, time.Minute)
 	time.Sleep(3 * time.Second) // the one that was not confirmed is not on its way
 	if l.Fence() == 0 {
 		t.Error("Fence = 0, though a renewal for a minute was confirmed")
 	}
-	if err := l.Unlock(t.Context()); err != nil {
-		t.Error(err)
-	}
+	locktest.MustUnlock(t, l)
 }
 
-// A renewal that no replica has confirmed does not count, though the primary has
-// made it.
+// A renewal that no replica has confirmed does not count, though the primary has made it.
 func TestRenewalsWithoutReplica(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T, replica *redistest.Server){
@@ -98,7 +113,7 @@ func TestRenewalsWithoutReplica(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			primary, replicas, l := replicated(t, 1)
-			err := l.Do(t.Context(), func(ctx context.Context) error {
+			err := locktest.MustLose(t, l, func(ctx context.Context) error {
 				time.Sleep(l.Lease / 2) // it has renewed
 				if ctx.Err() != nil {
 					t.Fatalf("lost with its replica: %v", context.Cause(ctx))
@@ -112,28 +127,28 @@ func TestRenewalsWithoutReplica(t *testing.T) {
 				if lost := time.Since(start); lost > l.Lease*3/2 { // half a lease for a busy machine
 					t.Errorf("told after %v, want less than the lease", lost)
 				}
-				// It lives by a renewal that was sent after the last that counted.
-				left, err := redis.Int64(redistest.Do(t, primary.Dial, "PTTL", "k"), nil)
-				if left := time.Duration(left) * time.Millisecond; err != nil || left < l.Lease/2 {
-					t.Errorf("the primary has the key for %v (%v): did it not answer?", left, err)
+				// The trust has ended, and more than half of the lease is left: the primary has made a
+				// renewal that did not count.
+				if left := locktest.PTTL(t, primary.Dial); left < l.Lease/2 {
+					t.Errorf("the primary has the key for %v: did it not answer?", left)
 				}
 				return nil
 			})
-			if !errors.Is(err, setlock.ErrLost) || !strings.Contains(err.Error(), "confirmed by 0 of 1 replicas") {
-				t.Errorf("Do = %v, want ErrLost that names the replicas", err)
+			// Redis gives up a WAIT up to a tenth of a second late, and a busy machine later than that. No
+			// attempt may have been long enough for the answer.
+			if !errors.Is(err, context.DeadlineExceeded) {
+				shortfall(t, "Do", err)
 			}
-			called := func(context.Context) error { t.Error("called"); return nil }
-			shortfall(t, "the next Do", l.Do(t.Context(), called))
+			shortfall(t, "the next Do", l.Do(t.Context(), locktest.NotCalled(t)))
 		})
 	}
 }
 
-// A replica that is away for less than a third of the lease costs nothing, nor does
-// one of two for however long.
+// A replica that is away for less than a third of the lease costs nothing.
 func TestReplicaAwayShortly(t *testing.T) {
 	t.Parallel()
 	_, replicas, l := replicated(t, 1)
-	err := l.Do(t.Context(), func(ctx context.Context) error {
+	locktest.MustDo(t, l, func(ctx context.Context) error {
 		for range 3 {
 			replicas[0].Pause()
 			time.Sleep(l.Lease / 6)
@@ -142,22 +157,17 @@ func TestReplicaAwayShortly(t *testing.T) {
 		}
 		return context.Cause(ctx)
 	})
-	if err != nil {
-		t.Errorf("Do = %v, want nil", err)
-	}
 }
 
+// One replica of two that is away costs nothing, for however long.
 func TestOneReplicaOfTwo(t *testing.T) {
 	t.Parallel()
 	_, replicas, l := replicated(t, 2)
 	replicas[0].Pause()
-	err := l.Do(t.Context(), func(ctx context.Context) error {
+	locktest.MustDo(t, l, func(ctx context.Context) error {
 		time.Sleep(l.Lease + l.Lease/6)
 		return context.Cause(ctx)
 	})
-	if err != nil {
-		t.Errorf("Do with Replicas 1 = %v, want nil", err)
-	}
 	both := &setlock.Lock{Key: "k", Pool: l.Pool, Lease: l.Lease, Replicas: 2}
 	if _, err := both.Lock(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), "confirmed by 1 of 2 replicas") {
 		t.Errorf("Lock with Replicas 2 = %v, want the shortfall", err)

@@ -1,7 +1,6 @@
 package setlock_test
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -11,26 +10,62 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
+
+// A watch looks at the lock when announcements cannot be trusted, or do not arrive.
+
+func TestWatchWithoutPush(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		w.Server.Forbid("SUBSCRIBE")
+		a, b := w.Direct(lease), w.Lock(lease)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
+		for range 5 {
+			locktest.MustLock(t, a, time.Hour)
+			start := time.Now()
+			locktest.SeesHold(t, c, a, lease)
+			locktest.Between(t, "polled within", time.Since(start), 0, lease/10)
+			locktest.MustUnlock(t, a)
+			start = time.Now()
+			locktest.SeesNobody(t, c, lease)
+			locktest.Between(t, "polled within", time.Since(start), 0, lease/10)
+		}
+	})
+}
+
+func TestWatchAfterAnOutage(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
+		locktest.MustLock(t, a, time.Hour)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
+		time.Sleep(time.Second)
+		w.Disconnect()
+		locktest.MustUnlock(t, a)
+		locktest.MustLock(t, a, time.Hour)
+		locktest.Quiet(t, c, time.Minute) // the last Holder stands
+		w.Network.Set(redistest.Faults{})
+		locktest.SeesHold(t, c, a, lease)
+		time.Sleep(time.Minute)
+		// And pushed again.
+		locktest.MustUnlock(t, a)
+		locktest.SeesNobody(t, c, 0)
+	})
+}
 
 // sees fails t unless c tells within d of each of ten acquisitions and releases by a.
 func sees(t *testing.T, c <-chan setlock.Holder, a *setlock.Lock, d time.Duration) {
 	t.Helper()
 	for range 10 {
 		time.Sleep(a.Lease / 5)
-		mustLock(t, a, 24*time.Hour)
-		if h := receive(t, c, d); h.Fence != a.Fence() {
-			t.Errorf("saw %+v, want fence %d", h, a.Fence())
-		}
+		locktest.MustLock(t, a, 24*time.Hour)
+		locktest.SeesHold(t, c, a, d)
 		time.Sleep(a.Lease / 5)
-		if err := a.Unlock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if h := receive(t, c, d); !h.Nobody() {
-			t.Errorf("saw %+v, want nobody", h)
-		}
+		locktest.MustUnlock(t, a)
+		locktest.SeesNobody(t, c, d)
 	}
 }
 
@@ -38,13 +73,9 @@ func sees(t *testing.T, c <-chan setlock.Holder, a *setlock.Lock, d time.Duratio
 func TestWatchPollsWhileItsConnectionFlaps(t *testing.T) {
 	for name, reply := range map[string]bool{"before the reply": false, "after the reply": true} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
+			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 				const lease = 5 * time.Minute
-				redistest.Do(t, w.server.Dial, "PING")
-				w.server.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
-					if cmd != "SUBSCRIBE" {
-						return false
-					}
+				w.Server.Answer(func(c *server.Peer, args []string) bool {
 					if reply {
 						c.WriteLen(3)
 						c.WriteBulk("subscribe")
@@ -54,50 +85,62 @@ func TestWatchPollsWhileItsConnectionFlaps(t *testing.T) {
 					}
 					c.Close()
 					return true
-				})
-				a, b := w.direct(lease), w.direct(lease)
-				c := watch(t, b)
-				receive(t, c, 0)
+				}, "SUBSCRIBE")
+				a, b := w.Direct(lease), w.Direct(lease)
+				c := locktest.Watch(t, b)
+				locktest.Receive(t, c, 0)
 				sees(t, c, a, lease/10)
 			})
 		})
 	}
 }
 
-// A tracedConn is a connection as a tracing library may wrap it: it cannot receive without the
-// timeout of its dial.
-type tracedConn struct{ redis.Conn }
-
 func TestWatchPollsOnWrappedConnections(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		const lease = 5 * time.Minute
 		var dialled atomic.Int64
-		pool := redistest.Pool(t, w.server.Dial)
-		dial := pool.DialContext
-		pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+		pool := redistest.Pool(t, w.Server.Dial)
+		locktest.Wrap(pool, func(conn redis.Conn) redis.Conn {
 			dialled.Add(1)
-			conn, err := dial(ctx)
-			return tracedConn{conn}, err
-		}
-		c := watch(t, &setlock.Lock{Key: "k", Pool: pool, Lease: lease})
-		receive(t, c, 0)
+			return locktest.NewPlain(conn)
+		})
+		c := locktest.Watch(t, &setlock.Lock{Key: "k", Pool: pool, Lease: lease})
+		locktest.Receive(t, c, 0)
 		start := time.Now()
-		sees(t, c, w.direct(lease), lease/10)
+		sees(t, c, w.Direct(lease), lease/10)
 		if got, most := dialled.Load(), 3+int64(time.Since(start)/time.Minute); got > most {
 			t.Errorf("dialled %d times in %v, want %d at most: no other connection will do", got, time.Since(start), most)
 		}
 	})
 }
 
-// A forger may publish and read the channel of w. It announces what has not happened, each time as
-// what follows.
+// Databases of one server share their channels, so an announcement may be of another lock. A watch
+// looks at the key before it believes it.
+func TestWatchIsNotFooled(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
+		locktest.MustLock(t, a, time.Hour)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
+		time.Sleep(time.Second)
+		for _, message := range []string{
+			"", "nonsense", "released ", "released somebody:else", "acquired", "acquired 1 2 3", "acquired x 1 2 v",
+			locktest.Acquired("mallory", 99, 98), "acquired 99 -1 98 v", "acquired 99 1000  v",
+		} {
+			w.Server.Publish("setlock:k", message)
+			locktest.Quiet(t, c, time.Second)
+		}
+	})
+}
+
+// A forger announces acquisitions that have not happened. Each continues what the one before said.
 type forger struct {
-	w     *world
-	fence int64 // as those who believe it know
+	w     *locktest.World
+	fence int64 // of the last announcement
 }
 
 func (f *forger) forge() {
-	f.w.server.Publish("setlock:k", fmt.Sprintf("acquired %d 3600000 %d ABCDEFGHIJKLMNOPQRSTUVWXYZ:forged", f.fence+1, f.fence))
+	f.w.Server.Publish("setlock:k", fmt.Sprintf("acquired %d 3600000 %d %s", f.fence+1, f.fence, locktest.Value("forged")))
 	f.fence++
 }
 
@@ -125,37 +168,37 @@ func (f *forger) until(t *testing.T, c <-chan setlock.Holder, pause, d time.Dura
 
 // Whatever is announced, a look finds the truth within a lease.
 func TestWatchLooksBehindForgedAnnouncements(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		dead, b := w.direct(lease), w.direct(lease)
-		mustLock(t, dead, 3*lease)
-		c := watch(t, b)
-		receive(t, c, 0)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		dead, b := w.Direct(lease), w.Direct(lease)
+		locktest.MustLock(t, dead, 3*lease)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
 		synctest.Wait()
 		f := &forger{w, dead.Fence()}
 		took := f.until(t, c, lease/2, 10*lease)
-		between(t, "noticed after", took, 3*lease-time.Millisecond, 4*lease+10*time.Millisecond)
+		locktest.Between(t, "noticed after", took, 3*lease-time.Millisecond, 4*lease+10*time.Millisecond)
 	})
 }
 
 // Whatever is announced, a look that has failed is tried again within half a lease.
 func TestWatchTriesAgainBehindForgedAnnouncements(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		pool := redistest.Pool(t, w.network.Dial)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		pool := redistest.Pool(t, w.Network.Dial)
 		pool.MaxIdle = 0 // what asks has to connect
-		dead := w.direct(lease)
-		mustLock(t, dead, lease)
-		c := watch(t, &setlock.Lock{Key: "k", Pool: pool, Lease: lease})
-		receive(t, c, 0)
+		dead := w.Direct(lease)
+		locktest.MustLock(t, dead, lease)
+		c := locktest.Watch(t, &setlock.Lock{Key: "k", Pool: pool, Lease: lease})
+		locktest.Receive(t, c, 0)
 		synctest.Wait()
-		w.network.Set(redistest.Faults{Refuse: true})
+		w.Network.Set(redistest.Faults{Refuse: true})
 		f := &forger{w, dead.Fence()}
 		for range 60 {
 			f.forge()
-			receive(t, c, 0)
+			locktest.Receive(t, c, 0)
 			time.Sleep(lease / 20)
 		}
-		w.network.Set(redistest.Faults{})
+		w.Network.Set(redistest.Faults{})
 		took := f.until(t, c, lease/20, lease)
-		between(t, "noticed after", took, 0, lease/2)
+		locktest.Between(t, "noticed after", took, 0, lease/2)
 	})
 }

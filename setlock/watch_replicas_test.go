@@ -1,11 +1,11 @@
 package setlock_test
 
 import (
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -14,159 +14,137 @@ import (
 const confirmFor = lease / 6
 
 // replicaWatch returns a watch that wants replicas to confirm what it reports.
-func replicaWatch(t *testing.T, w *world) <-chan setlock.Holder {
-	l := w.direct(lease)
+func replicaWatch(t *testing.T, w *locktest.World) <-chan setlock.Holder {
+	l := w.Direct(lease)
 	l.Replicas = 1
-	return watch(t, l)
+	return locktest.Watch(t, l)
 }
 
 // acquire stores what an acquisition stores, and announces nothing.
-func (w *world) acquire(owner string, fence int) {
-	w.server.Set("{k}:fence", fmt.Sprint(fence))
-	w.server.Set("k", value(owner))
-	w.server.SetTTL("k", 10*lease)
+func acquire(w *locktest.World, owner string, fence int64) {
+	w.Server.Store("k", owner, fence)
+	w.Server.SetTTL("k", 10*lease)
 }
 
-func (w *world) announce(owner string, fence, previous int) {
-	before := ""
-	if previous > 0 {
-		before = fmt.Sprint(previous)
-	}
-	w.server.Publish("setlock:k", fmt.Sprintf("acquired %d %d %s %s", fence, lease.Milliseconds(), before, value(owner)))
+// announce publishes that owner has acquired the lock.
+func announce(w *locktest.World, owner string, fence, previous int64) {
+	w.Server.Publish("setlock:k", locktest.Acquired(owner, fence, previous))
 }
 
 // look makes the watches look.
-func (w *world) look() { w.server.Publish("setlock:k", "look") }
-
-func value(owner string) string { return "ABCDEFGHIJKLMNOPQRSTUVWXYZ:" + owner }
-
-// heldBy fails t unless c tells of owner within d.
-func heldBy(t *testing.T, c <-chan setlock.Holder, owner string, fence int64, d time.Duration) {
-	t.Helper()
-	if h := receive(t, c, d); h.Owner != owner || h.Fence != fence {
-		t.Errorf("saw %+v, want %s, fence %d", h, owner, fence)
-	}
-}
-
-// nobody fails t unless c tells of nobody within d.
-func nobody(t *testing.T, c <-chan setlock.Holder, d time.Duration) {
-	t.Helper()
-	if h := receive(t, c, d); !h.Nobody() {
-		t.Errorf("saw %+v, want nobody", h)
-	}
-}
+func look(w *locktest.World) { w.Server.Publish("setlock:k", "look") }
 
 func TestWatchWaitsForReplicas(t *testing.T) {
-	for name, test := range map[string]func(t *testing.T, w *world, c <-chan setlock.Holder){
-		"announced": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.look()
-			quiet(t, c, confirmFor/2)
-			w.announce("a", 2, 1)
-			heldBy(t, c, "a", 2, 0)
-			quiet(t, c, 3*lease)
-			w.server.Del("k")
-			w.server.Publish("setlock:k", "released "+value("a"))
-			nobody(t, c, 0)
+	for name, test := range map[string]func(t *testing.T, w *locktest.World, c <-chan setlock.Holder){
+		"announced": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2)
+			announce(w, "a", 2, 1)
+			locktest.SeesHolder(t, c, "a", 2, 0)
+			locktest.Quiet(t, c, 3*lease)
+			w.Server.Del("k")
+			w.Server.Publish("setlock:k", locktest.Released("a"))
+			locktest.SeesNobody(t, c, 0)
 		},
-		"never looked at": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.announce("a", 2, 1)
-			heldBy(t, c, "a", 2, 0)
+		"never looked at": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			announce(w, "a", 2, 1)
+			locktest.SeesHolder(t, c, "a", 2, 0)
 		},
-		"not announced, and still there": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.look()
-			quiet(t, c, confirmFor/2)
-			w.look() // another look is not proof
-			quiet(t, c, confirmFor/2-time.Millisecond)
-			heldBy(t, c, "a", 2, 2*time.Millisecond)
-			quiet(t, c, 3*lease)
+		"not announced, and still there": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2)
+			look(w) // another look is not proof
+			locktest.Quiet(t, c, confirmFor/2-time.Millisecond)
+			locktest.SeesHolder(t, c, "a", 2, 2*time.Millisecond)
+			locktest.Quiet(t, c, 3*lease)
 		},
-		"undone": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			for fence := 2; fence < 10; fence++ {
-				w.acquire("a", fence)
-				w.look()
-				quiet(t, c, confirmFor/2)
-				w.server.Del("k")
-				quiet(t, c, confirmFor)
+		"undone": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			for fence := int64(2); fence < 10; fence++ {
+				acquire(w, "a", fence)
+				look(w)
+				locktest.Quiet(t, c, confirmFor/2)
+				w.Server.Del("k")
+				locktest.Quiet(t, c, confirmFor)
 			}
-			quiet(t, c, 3*lease)
-			w.acquire("b", 10) // what is announced continues what the looks have found
-			w.announce("b", 10, 9)
-			heldBy(t, c, "b", 10, 0)
+			locktest.Quiet(t, c, 3*lease)
+			acquire(w, "b", 10) // what is announced continues what the looks have found
+			announce(w, "b", 10, 9)
+			locktest.SeesHolder(t, c, "b", 10, 0)
 		},
-		"undone, and another at once": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.look()
-			quiet(t, c, confirmFor/2)
-			w.acquire("b", 3)
-			w.announce("b", 3, 2)
-			heldBy(t, c, "b", 3, 0)
+		"undone, and another at once": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2)
+			acquire(w, "b", 3)
+			announce(w, "b", 3, 2)
+			locktest.SeesHolder(t, c, "b", 3, 0)
 		},
-		"undone, and another waits": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.look()
-			quiet(t, c, confirmFor/2)
-			w.acquire("b", 3)
-			w.look()
-			quiet(t, c, confirmFor-time.Millisecond)
-			heldBy(t, c, "b", 3, 2*time.Millisecond)
+		"undone, and another waits": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2)
+			acquire(w, "b", 3)
+			look(w)
+			locktest.Quiet(t, c, confirmFor-time.Millisecond)
+			locktest.SeesHolder(t, c, "b", 3, 2*time.Millisecond)
 		},
-		"released before it was seen": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.server.Set("{k}:fence", "2")
-			w.server.Publish("setlock:k", "released "+value("a"))
-			nobody(t, c, 0)
-			w.acquire("a", 3)
-			w.look()
-			quiet(t, c, confirmFor/2)
-			w.server.Del("k")
-			w.server.Publish("setlock:k", "released "+value("a"))
-			nobody(t, c, 0)
+		"released before it was seen": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			w.Server.Set("{k}:fence", "2")
+			w.Server.Publish("setlock:k", locktest.Released("a"))
+			locktest.SeesNobody(t, c, 0)
+			acquire(w, "a", 3)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2)
+			w.Server.Del("k")
+			w.Server.Publish("setlock:k", locktest.Released("a"))
+			locktest.SeesNobody(t, c, 0)
 		},
-		"after another": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.announce("a", 2, 1)
-			heldBy(t, c, "a", 2, 0)
-			w.acquire("b", 3)
-			w.look()
-			quiet(t, c, confirmFor/2) // a stands until b is confirmed
-			w.server.Del("k")
-			nobody(t, c, confirmFor/2+time.Millisecond)
-			quiet(t, c, 3*lease)
+		"after another": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			announce(w, "a", 2, 1)
+			locktest.SeesHolder(t, c, "a", 2, 0)
+			acquire(w, "b", 3)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2) // a stands until b is confirmed
+			w.Server.Del("k")
+			locktest.SeesNobody(t, c, confirmFor/2+time.Millisecond)
+			locktest.Quiet(t, c, 3*lease)
 		},
-		"after a release that comes late": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 2)
-			w.announce("a", 2, 1)
-			heldBy(t, c, "a", 2, 0)
-			w.acquire("b", 3)
-			w.look()
-			quiet(t, c, confirmFor/2)
-			w.server.Publish("setlock:k", "released "+value("a"))
-			nobody(t, c, 0)
-			w.announce("b", 3, 2)
-			heldBy(t, c, "b", 3, 0)
+		"after a release that comes late": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 2)
+			announce(w, "a", 2, 1)
+			locktest.SeesHolder(t, c, "a", 2, 0)
+			acquire(w, "b", 3)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/2)
+			w.Server.Publish("setlock:k", locktest.Released("a"))
+			locktest.SeesNobody(t, c, 0)
+			announce(w, "b", 3, 2)
+			locktest.SeesHolder(t, c, "b", 3, 0)
 		},
-		"a foreign program": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.server.Set("k", "foreign")
-			w.look()
-			heldBy(t, c, "foreign", 0, 0)
+		"a foreign program": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			w.Server.Set("k", "foreign")
+			look(w)
+			locktest.SeesHolder(t, c, "foreign", 0, 0)
 		},
-		"an announcement of another": func(t *testing.T, w *world, c <-chan setlock.Holder) {
-			w.acquire("a", 3)
-			w.look()
-			quiet(t, c, confirmFor/4)
-			w.announce("b", 2, 1) // it has come and gone before a did
-			quiet(t, c, confirmFor/4)
-			w.announce("a", 3, 2)
-			heldBy(t, c, "a", 3, 0)
+		"an announcement of another": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 3)
+			look(w)
+			locktest.Quiet(t, c, confirmFor/4)
+			announce(w, "b", 2, 1) // it has come and gone before a did
+			locktest.Quiet(t, c, confirmFor/4)
+			announce(w, "a", 3, 2)
+			locktest.SeesHolder(t, c, "a", 3, 0)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.server.Set("{k}:fence", "1")
+			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+				w.Server.Set("{k}:fence", "1")
 				c := replicaWatch(t, w)
-				nobody(t, c, 0)
+				locktest.SeesNobody(t, c, 0)
 				synctest.Wait()
 				test(t, w, c)
 			})
@@ -176,64 +154,64 @@ func TestWatchWaitsForReplicas(t *testing.T) {
 
 // The first holder that a watch finds may be waiting for its replicas, too.
 func TestWatchWaitsForReplicasAtFirst(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.acquire("a", 2)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		acquire(w, "a", 2)
 		c := replicaWatch(t, w)
-		quiet(t, c, confirmFor-time.Millisecond)
-		heldBy(t, c, "a", 2, 2*time.Millisecond)
+		locktest.Quiet(t, c, confirmFor-time.Millisecond)
+		locktest.SeesHolder(t, c, "a", 2, 2*time.Millisecond)
 	})
-	inBubble(t, func(t *testing.T, w *world) {
-		w.acquire("a", 2)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		acquire(w, "a", 2)
 		c := replicaWatch(t, w)
-		quiet(t, c, confirmFor/2)
-		w.server.Del("k")
-		nobody(t, c, confirmFor/2+time.Millisecond)
+		locktest.Quiet(t, c, confirmFor/2)
+		w.Server.Del("k")
+		locktest.SeesNobody(t, c, confirmFor/2+time.Millisecond)
 	})
-	inBubble(t, func(t *testing.T, w *world) {
-		w.acquire("a", 2)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		acquire(w, "a", 2)
 		c := replicaWatch(t, w)
-		quiet(t, c, confirmFor/2)
-		w.announce("a", 2, 1)
-		heldBy(t, c, "a", 2, 0)
+		locktest.Quiet(t, c, confirmFor/2)
+		announce(w, "a", 2, 1)
+		locktest.SeesHolder(t, c, "a", 2, 0)
 	})
 }
 
 // Without Replicas, whoever is found is reported at once.
 func TestWatchWithoutReplicasWaitsForNone(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.acquire("a", 2)
-		c := watch(t, w.direct(lease))
-		heldBy(t, c, "a", 2, 0)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		acquire(w, "a", 2)
+		c := locktest.Watch(t, w.Direct(lease))
+		locktest.SeesHolder(t, c, "a", 2, 0)
 		synctest.Wait()
-		w.acquire("b", 3)
-		w.look()
-		heldBy(t, c, "b", 3, 0)
+		acquire(w, "b", 3)
+		look(w)
+		locktest.SeesHolder(t, c, "b", 3, 0)
 	})
 }
 
 // An acquisition that was undone without a word is no reason to mistrust the connection;
 // one that stands is.
 func TestWatchWithReplicasTrustsItsConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		subscribed := w.count("SUBSCRIBE")
-		w.server.Set("{k}:fence", "1")
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		subscribed := w.Server.Count("SUBSCRIBE")
+		w.Server.Set("{k}:fence", "1")
 		c := replicaWatch(t, w)
-		nobody(t, c, 0)
+		locktest.SeesNobody(t, c, 0)
 		synctest.Wait()
-		for fence := 2; fence < 20; fence++ {
+		for fence := int64(2); fence < 20; fence++ {
 			time.Sleep(lease - confirmFor/4)
-			w.acquire("a", fence)
-			quiet(t, c, confirmFor/2)
-			w.server.Del("k")
-			quiet(t, c, confirmFor)
+			acquire(w, "a", fence)
+			locktest.Quiet(t, c, confirmFor/2)
+			w.Server.Del("k")
+			locktest.Quiet(t, c, confirmFor)
 		}
-		if got := subscribed.Load(); got != 1 {
+		if got := subscribed(); got != 1 {
 			t.Errorf("subscribed %d times, want once", got)
 		}
-		w.acquire("a", 20)
-		heldBy(t, c, "a", 20, lease+confirmFor+time.Second)
-		quiet(t, c, lease)
-		if got := subscribed.Load(); got != 2 {
+		acquire(w, "a", 20)
+		locktest.SeesHolder(t, c, "a", 20, lease+confirmFor+time.Second)
+		locktest.Quiet(t, c, lease)
+		if got := subscribed(); got != 2 {
 			t.Errorf("subscribed %d times, want twice", got)
 		}
 	})
@@ -241,21 +219,21 @@ func TestWatchWithReplicasTrustsItsConnection(t *testing.T) {
 
 // A connection that is dead is found by the look that finds a holder, confirmed or not.
 func TestWatchWithReplicasOnASilentConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		subscribed := w.count("SUBSCRIBE")
-		w.server.Set("{k}:fence", "1")
-		dial, around := w.detour()
-		c := watch(t, &setlock.Lock{Key: "k", Pool: splitPool(t, w.server.Dial, dial), Lease: lease, Replicas: 1})
-		nobody(t, c, 0)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		subscribed := w.Server.Count("SUBSCRIBE")
+		w.Server.Set("{k}:fence", "1")
+		dial, around := detour(w)
+		c := locktest.Watch(t, &setlock.Lock{Key: "k", Pool: splitPool(t, w.Server.Dial, dial), Lease: lease, Replicas: 1})
+		locktest.SeesNobody(t, c, 0)
 		synctest.Wait()
-		w.network.Set(redistest.Silent)
+		w.Network.Set(redistest.Silent)
 		around.Store(true)
-		w.acquire("a", 2)
-		quiet(t, c, lease)
+		acquire(w, "a", 2)
+		locktest.Quiet(t, c, lease)
 		time.Sleep(5*time.Second + confirmFor/2)
-		if got := subscribed.Load(); got != 2 {
+		if got := subscribed(); got != 2 {
 			t.Errorf("subscribed %d times, want twice", got)
 		}
-		heldBy(t, c, "a", 2, 0)
+		locktest.SeesHolder(t, c, "a", 2, 0)
 	})
 }

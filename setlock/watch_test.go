@@ -3,286 +3,122 @@ package setlock_test
 import (
 	"context"
 	"fmt"
-	"strings"
-	"sync/atomic"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2/server"
-	"github.com/gomodule/redigo/redis"
-
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
+	"example.com/setlock/internal/trace"
 	"example.com/setlock/setlock"
 )
 
-// watch returns a watch of l that ends with the test.
-func watch(t *testing.T, l *setlock.Lock) <-chan setlock.Holder {
-	ctx, cancel := context.WithCancel(t.Context())
-	c := l.Watch(ctx)
-	t.Cleanup(func() {
-		cancel()
-		for range c {
-		}
-	})
-	return c
-}
-
-// receive returns what c has within d.
-func receive(t *testing.T, c <-chan setlock.Holder, d time.Duration) setlock.Holder {
-	t.Helper()
-	select {
-	case h, open := <-c:
-		if !open {
-			t.Fatal("the watch is closed")
-		}
-		return h
-	case <-time.After(d + 1): // in virtual time, 0 is enough for all that needs none
-		t.Fatalf("nothing to see within %v", d)
-	}
-	panic("not reached")
-}
-
-// quiet fails t if c has anything within d.
-func quiet(t *testing.T, c <-chan setlock.Holder, d time.Duration) {
-	t.Helper()
-	select {
-	case h, open := <-c:
-		t.Errorf("saw %+v, %v, want nothing for %v", h, open, d)
-	case <-time.After(d):
-	}
-}
-
 func TestWatch(t *testing.T) {
-	onBoth(t, func(t *testing.T, dial redistest.Dialer) {
-		a, b := pair(t, dial)
+	locktest.OnBoth(t, func(t *testing.T, dial redistest.Dialer) {
+		a, b := locktest.Pair(t, dial)
 		soon := 5 * time.Second
-		mustLock(t, a, time.Minute)
-		c := watch(t, b)
-		if h := receive(t, c, soon); h.Owner != "a" || h.Fence != a.Fence() || h.Remaining <= 0 {
+		locktest.MustLock(t, a, time.Minute)
+		c := locktest.Watch(t, b)
+		if h := locktest.Receive(t, c, soon); h.Owner != "a" || h.Fence != a.Fence() || h.Remaining <= 0 {
 			t.Errorf("first saw %+v, want a, fence %d", h, a.Fence())
 		}
-		if err := a.Unlock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if h := receive(t, c, soon); !h.Nobody() {
-			t.Errorf("after the release saw %+v, want nobody", h)
-		}
-		mustLock(t, b, time.Minute)
-		if h := receive(t, c, soon); h.Owner != "b" || h.Fence != b.Fence() {
-			t.Errorf("after the next acquisition saw %+v, want b, fence %d", h, b.Fence())
-		}
-		if err := b.Renew(t.Context(), time.Hour); err != nil {
-			t.Error(err)
-		}
-		quiet(t, c, 20*time.Millisecond)
+		locktest.MustUnlock(t, a)
+		locktest.SeesNobody(t, c, soon)
+		locktest.MustLock(t, b, time.Minute)
+		locktest.SeesHolder(t, c, "b", b.Fence(), soon)
+		locktest.MustRenew(t, b, time.Hour)
+		locktest.Quiet(t, c, 20*time.Millisecond)
 	})
 }
 
 func TestWatchIsPushed(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.lock(lease)
-		c := watch(t, b)
-		if h := receive(t, c, 0); !h.Nobody() {
-			t.Errorf("first saw %+v, want nobody", h)
-		}
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
+		c := locktest.Watch(t, b)
+		locktest.SeesNobody(t, c, 0)
 		synctest.Wait()
 		for range 3 {
 			time.Sleep(lease / 7)
-			mustLock(t, a, lease)
-			if h := receive(t, c, 0); h.Fence != a.Fence() {
-				t.Errorf("saw %+v, want fence %d", h, a.Fence())
-			}
+			locktest.MustLock(t, a, lease)
+			locktest.SeesHold(t, c, a, 0)
 			time.Sleep(lease / 7)
-			if err := a.Unlock(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if h := receive(t, c, 0); !h.Nobody() {
-				t.Errorf("saw %+v, want nobody", h)
-			}
+			locktest.MustUnlock(t, a)
+			locktest.SeesNobody(t, c, 0)
 		}
 	})
 }
 
 func TestWatchSeesAHolderDie(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.lock(lease)
-		mustLock(t, a, lease)
-		c := watch(t, b)
-		receive(t, c, 0)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
+		locktest.MustLock(t, a, lease)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
 		time.Sleep(lease / 2)
-		if err := a.Renew(t.Context(), lease); err != nil {
-			t.Fatal(err)
-		}
+		locktest.MustRenew(t, a, lease)
 		start := time.Now()
-		if h := receive(t, c, 2*lease); !h.Nobody() {
-			t.Errorf("saw %+v, want nobody", h)
-		}
-		between(t, "noticed after", time.Since(start), lease, lease+5*time.Millisecond)
+		locktest.SeesNobody(t, c, 2*lease)
+		locktest.Between(t, "noticed after", time.Since(start), lease, lease+5*time.Millisecond)
 	})
 }
 
-func TestWatchWithoutPush(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		redistest.Do(t, w.server.Dial, "PING")
-		w.server.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
-			if strings.EqualFold(cmd, "SUBSCRIBE") {
-				c.WriteError("NOPERM this user has no permissions to access one of the channels used as arguments")
-				return true
-			}
-			return false
-		})
-		a, b := w.direct(lease), w.lock(lease)
-		c := watch(t, b)
-		receive(t, c, 0)
-		for range 5 {
-			mustLock(t, a, time.Hour)
-			start := time.Now()
-			if h := receive(t, c, lease); h.Fence != a.Fence() {
-				t.Errorf("saw %+v, want fence %d", h, a.Fence())
-			}
-			between(t, "polled within", time.Since(start), 0, lease/10)
-			if err := a.Unlock(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			start = time.Now()
-			if h := receive(t, c, lease); !h.Nobody() {
-				t.Errorf("saw %+v, want nobody", h)
-			}
-			between(t, "polled within", time.Since(start), 0, lease/10)
-		}
-	})
-}
-
-func TestWatchAfterAnOutage(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.lock(lease)
-		mustLock(t, a, time.Hour)
-		c := watch(t, b)
-		receive(t, c, 0)
-		time.Sleep(time.Second)
-		w.network.Set(redistest.Faults{Refuse: true})
-		w.network.Reset()
-		if err := a.Unlock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		mustLock(t, a, time.Hour)
-		quiet(t, c, time.Minute) // what was seen last stands
-		w.network.Set(redistest.Faults{})
-		if h := receive(t, c, lease); h.Fence != a.Fence() {
-			t.Errorf("after the outage saw %+v, want fence %d", h, a.Fence())
-		}
-		time.Sleep(time.Minute)
-		// And pushed again.
-		if err := a.Unlock(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if h := receive(t, c, 0); !h.Nobody() {
-			t.Errorf("saw %+v, want nobody", h)
-		}
-	})
-}
-
-// A connection for announcements that has died without a word is found by the look that
-// learns what it should have told.
-func TestWatchOnASilentConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.direct(lease)
-		dead := redistest.NewNetwork(t, w.server.Dial)
-		pool := redistest.Pool(t, w.server.Dial)
-		through := redistest.Pool(t, dead.Dial)
-		conn := pool.Get()
-		conn.Do("PING")
-		conn.Close() // for the looks; the next one dialled is for the announcements
-		var dialled atomic.Bool
-		pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
-			if dialled.CompareAndSwap(false, true) {
-				return through.DialContext(ctx)
-			}
-			return b.Pool.DialContext(ctx)
-		}
-		l := &setlock.Lock{Key: "k", Pool: pool, Lease: lease}
-		c := watch(t, l)
-		receive(t, c, 0)
-		time.Sleep(time.Second)
-		dead.Set(redistest.Silent)
+// A hold that Renew has shortened ends unannounced.
+func TestWatchSeesAShortenedHoldEnd(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Direct(lease)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
 		for range 3 {
-			mustLock(t, a, lease)
-			if h := receive(t, c, lease+time.Millisecond); h.Fence != a.Fence() {
-				t.Errorf("saw %+v, want fence %d", h, a.Fence())
-			}
-			if err := a.Unlock(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			receive(t, c, lease+10*time.Millisecond)
-			time.Sleep(10 * time.Second) // for the PING to go without an answer
-		}
-		mustLock(t, a, lease)
-		if h := receive(t, c, 0); h.Fence != a.Fence() {
-			t.Errorf("saw %+v, want fence %d at once", h, a.Fence())
+			locktest.MustLock(t, a, time.Hour)
+			locktest.Receive(t, c, 0)
+			time.Sleep(lease / 3)
+			locktest.MustRenew(t, a, lease/10)
+			locktest.SeesNobody(t, c, lease+time.Millisecond)
 		}
 	})
 }
 
-// What happens while the connection for announcements is dialled again is looked for
-// when it is up, before its silence is trusted.
-func TestWatchLooksAfterAReconnect(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(time.Minute), w.direct(time.Minute)
-		breaks := redistest.NewNetwork(t, w.server.Dial)
-		pool := redistest.Pool(t, w.server.Dial)
-		conn := pool.Get()
-		conn.Do("PING")
-		conn.Close() // for the looks
-		pool.DialContext = redistest.Pool(t, breaks.Dial).DialContext
-		l := &setlock.Lock{Key: "k", Pool: pool, Lease: time.Minute}
-		c := watch(t, l)
-		receive(t, c, 0)
-		time.Sleep(time.Minute / 2)
-		for _, other := range []*setlock.Lock{a, b} {
-			time.Sleep(10 * time.Second)
-			breaks.Reset()
-			synctest.Wait()
-			mustLock(t, other, time.Hour)
-			// A redial takes less than a tenth of a second, a poll three at least.
-			if h := receive(t, c, 100*time.Millisecond); h.Fence != other.Fence() {
-				t.Errorf("saw %+v, want fence %d", h, other.Fence())
-			}
-			if err := other.Unlock(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			receive(t, c, 0)
+func TestWatchSeesADeletionByHand(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Direct(lease)
+		locktest.MustLock(t, l, 24*time.Hour)
+		own, other := locktest.Watch(t, l), locktest.Watch(t, w.Direct(lease))
+		locktest.Receive(t, own, 0)
+		locktest.Receive(t, other, 0)
+		time.Sleep(time.Minute)
+		w.Server.Del("k")
+		start := time.Now()
+		for _, c := range []<-chan setlock.Holder{own, other} {
+			locktest.SeesNobody(t, c, 2*lease)
 		}
+		locktest.Between(t, "seen after", time.Since(start), 0, lease+time.Millisecond)
 	})
 }
 
 func TestWatchNewestWins(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.lock(lease)
-		c := watch(t, b)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
+		c := locktest.Watch(t, b)
 		synctest.Wait() // the first look is done, and nobody reads
 		for range 100 {
-			mustLock(t, a, lease)
+			locktest.MustLock(t, a, lease)
 			synctest.Wait()
-			if err := a.Unlock(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			locktest.MustUnlock(t, a)
 			synctest.Wait()
 		}
-		mustLock(t, a, time.Hour)
+		locktest.MustLock(t, a, time.Hour)
 		synctest.Wait()
-		if h := receive(t, c, 0); h.Fence != a.Fence() {
-			t.Errorf("a slow reader saw %+v, want the latest, fence %d", h, a.Fence())
-		}
-		quiet(t, c, 10*lease)
+		locktest.SeesHold(t, c, a, 0)
+		locktest.Quiet(t, c, 10*lease)
 	})
 }
 
 func TestWatchIsClosed(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		l := w.lock(lease)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Lock(lease)
 		for name, faults := range map[string]redistest.Faults{"calm": {}, "silent": redistest.Silent, "refused": {Refuse: true}} {
-			w.network.Set(faults)
+			w.Network.Set(faults)
 			ctx, cancel := context.WithCancel(t.Context())
 			c := l.Watch(ctx)
 			time.Sleep(time.Second)
@@ -290,27 +126,27 @@ func TestWatchIsClosed(t *testing.T) {
 			start := time.Now()
 			for range c {
 			}
-			between(t, name+": closed after", time.Since(start), 0, 10*time.Millisecond)
+			locktest.Between(t, name+": closed after", time.Since(start), 0, 10*time.Millisecond)
 		}
 	})
 }
 
 func TestWatchesShareAConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		pool := redistest.Pool(t, w.server.Dial)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		pool := redistest.Pool(t, w.Server.Dial)
 		ctx, cancel := context.WithCancel(t.Context())
 		var all []<-chan setlock.Holder
 		for i := range 20 {
 			l := &setlock.Lock{Key: fmt.Sprint("k", i%10), Pool: pool, Lease: lease}
 			c := l.Watch(ctx)
-			receive(t, c, 0)
+			locktest.Receive(t, c, 0)
 			all = append(all, c)
 		}
 		time.Sleep(time.Second)
-		if got := w.server.CurrentConnectionCount() - pool.IdleCount(); got != 1 {
+		if got := w.Server.CurrentConnectionCount() - pool.IdleCount(); got != 1 {
 			t.Errorf("%d connections outside the pool, want 1", got)
 		}
-		if got := len(w.server.PubSubChannels("setlock:*")); got != 10 {
+		if got := len(w.Server.PubSubChannels("setlock:*")); got != 10 {
 			t.Errorf("%d channels subscribed to, want 10", got)
 		}
 		cancel()
@@ -319,55 +155,64 @@ func TestWatchesShareAConnection(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if got := w.server.CurrentConnectionCount() - pool.IdleCount(); got != 0 {
+		if got := w.Server.CurrentConnectionCount() - pool.IdleCount(); got != 0 {
 			t.Errorf("%d connections outside the pool after the last watch, want 0", got)
 		}
 	})
 }
 
-// Databases of one server share their channels: what is announced may be of
-// another lock, and is looked at before it is believed.
-func TestWatchIsNotFooled(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.lock(lease)
-		mustLock(t, a, time.Hour)
-		c := watch(t, b)
-		receive(t, c, 0)
-		time.Sleep(time.Second)
-		for _, message := range []string{
-			"", "nonsense", "released ", "released somebody:else", "acquired", "acquired 1 2 3", "acquired x 1 2 v",
-			"acquired 99 1000 98 ABCDEFGHIJKLMNOPQRSTUVWXYZ:mallory", "acquired 99 -1 98 v", "acquired 99 1000  v",
-		} {
-			w.server.Publish("setlock:k", message)
-			quiet(t, c, time.Second)
-		}
-	})
-}
-
 func TestWatchFollowerIsCheap(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		a, b := w.direct(lease), w.lock(lease)
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() {
 			done <- a.Do(ctx, func(ctx context.Context) error { <-ctx.Done(); return nil })
 		}()
 		time.Sleep(time.Second)
-		c := watch(t, b)
-		receive(t, c, 0)
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 0)
 		time.Sleep(lease)
-		var requests atomic.Int64
-		w.server.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
-			if cmd == "PING" || strings.HasPrefix(cmd, "EVAL") && len(args) == 4 {
-				requests.Add(1)
-			}
-			return false
-		})
-		quiet(t, c, 100*lease)
-		if got := float64(requests.Load()) / 100; got < 0.9 || got > 1.3 {
+		requests := w.Server.Count("PING", "look")
+		locktest.Quiet(t, c, 100*lease)
+		if got := float64(requests()) / 100; got < 0.9 || got > 1.3 {
 			t.Errorf("a follower sends %.2f requests a lease, want 1.3 at most", got)
 		}
 		cancel()
 		<-done
+	})
+}
+
+func TestWatchTellsWhetherItIsPushed(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		told := make(chan bool, 10)
+		tells := func(when string, want ...bool) {
+			t.Helper()
+			synctest.Wait()
+			var got []bool
+			for len(told) > 0 {
+				got = append(got, <-told)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: told %v, want %v", when, got, want)
+			}
+		}
+		l := w.Lock(lease)
+		w.Network.Set(redistest.Faults{HoldReplies: true})
+		c := l.Watch(trace.NewContext(t.Context(), &trace.Trace{Pushed: func(up bool) { told <- up }}))
+		t.Cleanup(func() {
+			for range c {
+			}
+		})
+		tells("before the confirmation", false)
+		w.Network.Set(redistest.Faults{})
+		tells("confirmed", true)
+		w.Disconnect()
+		tells("broken", false)
+		time.Sleep(time.Minute)
+		tells("still broken")
+		w.Network.Set(redistest.Faults{})
+		time.Sleep(10 * time.Second)
+		tells("again", true)
 	})
 }

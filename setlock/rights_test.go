@@ -12,6 +12,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -48,10 +49,11 @@ func as(t *testing.T, s *redistest.Server, rights []string) redistest.Dialer {
 	}
 }
 
-// everything makes every call, and returns the errors by operation.
-func everything(t *testing.T, dial redistest.Dialer) map[string]error {
+// everything makes every call with some rights, and returns the errors by operation. It leaves no key.
+func everything(t *testing.T, s *redistest.Server, rights []string) map[string]error {
+	defer redistest.Do(t, s.Dial, "DEL", "k") // the release may have failed
 	ctx := t.Context()
-	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, dial), Lease: time.Second}
+	l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, as(t, s, rights)), Lease: time.Second}
 	failed := make(map[string]error)
 	try := func(op string, err error) {
 		if err != nil {
@@ -87,7 +89,7 @@ func TestRights(t *testing.T) {
 		t.Fatalf("the README lists the rights %v", rights)
 	}
 	s := redistest.NewServer(t)
-	if failed := everything(t, as(t, s, rights)); len(failed) != 0 {
+	if failed := everything(t, s, rights); len(failed) != 0 {
 		t.Errorf("with the rights of the README: %v", failed)
 	}
 	soft := []string{"+publish", "+subscribe", "+unsubscribe", "+ping", "&setlock:k", "+wait"}
@@ -95,7 +97,7 @@ func TestRights(t *testing.T) {
 		if !strings.ContainsAny(right[:1], "~+&") {
 			continue
 		}
-		failed := everything(t, as(t, s, slices.Delete(slices.Clone(rights), i, i+1)))
+		failed := everything(t, s, slices.Delete(slices.Clone(rights), i, i+1))
 		if slices.Contains(soft, right) {
 			if len(failed) != 0 {
 				t.Errorf("without %s: %v, want speed to be lost and nothing else", right, failed)
@@ -113,22 +115,21 @@ func TestRights(t *testing.T) {
 		if len(failed) == 0 && right != "+eval" { // the scripts are loaded by now
 			t.Errorf("without %s everything works: the README asks for too much", right)
 		}
-		redistest.Do(t, s.Dial, "DEL", "k")
 	}
 }
 
-// Without the right to PUBLISH or to SUBSCRIBE a watch still sees everything.
+// Without the right to PUBLISH or to SUBSCRIBE a watch still sees every change.
 func TestWatchWithoutRights(t *testing.T) {
 	t.Parallel()
 	for _, right := range []string{"+publish", "+subscribe", "&setlock:k"} {
 		s := redistest.NewServer(t)
 		fewer := slices.DeleteFunc(slices.Clone(rights), func(r string) bool { return r == right })
-		a, b := pair(t, as(t, s, fewer))
+		a, b := locktest.Pair(t, as(t, s, fewer))
 		a.Lease, b.Lease = time.Second, time.Second
-		c := watch(t, b)
-		receive(t, c, 5*time.Second)
-		mustLock(t, a, time.Minute)
-		if h := receive(t, c, 5*time.Second); h.Owner != "a" {
+		c := locktest.Watch(t, b)
+		locktest.Receive(t, c, 5*time.Second)
+		locktest.MustLock(t, a, time.Minute)
+		if h := locktest.Receive(t, c, 5*time.Second); h.Owner != "a" {
 			t.Errorf("without %s saw %+v, want a", right, h)
 		}
 	}
@@ -137,9 +138,9 @@ func TestWatchWithoutRights(t *testing.T) {
 func TestMaxMemory(t *testing.T) {
 	t.Parallel()
 	s := redistest.NewServer(t)
-	a, b := pair(t, s.Dial)
+	a, b := locktest.Pair(t, s.Dial)
 	a.Lease = 2 * time.Second
-	err := a.Do(t.Context(), func(ctx context.Context) error {
+	locktest.MustDo(t, a, func(ctx context.Context) error {
 		redistest.Do(t, s.Dial, "CONFIG", "SET", "maxmemory", "1mb")
 		c := &setlock.Lock{Key: "other", Pool: b.Pool}
 		if _, err := c.Lock(ctx, time.Minute); err == nil || !strings.Contains(err.Error(), "OOM") {
@@ -151,9 +152,6 @@ func TestMaxMemory(t *testing.T) {
 		}
 		return context.Cause(ctx)
 	})
-	if err != nil {
-		t.Errorf("Do at maxmemory: %v", err)
-	}
 	if got := redistest.Do(t, s.Dial, "EXISTS", "k", "other", "{other}:fence"); got != int64(0) {
 		t.Errorf("%v keys left behind", got)
 	}
