@@ -48,12 +48,3 @@ func (c Wrapped) ReceiveContext(ctx context.Context) (any, error) {
 func (c Wrapped) DoContext(ctx context.Context, command string, args ...any) (any, error) {
 	return redis.DoContext(c.Conn, ctx, command, args...)
 }
-
-// Runs reports whether a command with args, as redigo takes them, is the request named.
-func Runs(name, command string, args ...any) bool {
-	if len(args) == 0 {
-		return nameOf(command) == name
-	}
-	first, _ := args[0].(string)
-	return nameOf(command, first) == name
-}

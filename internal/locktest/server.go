@@ -3,42 +3,14 @@ package locktest
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
 
-	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 )
-
-// Requests go by names in this package: the name of the script for an EVALSHA or an EVAL of
-// one, such as "renew", and the command for every other, such as "SUBSCRIBE".
-
-// Scripts are the names of all scripts.
-var Scripts = []string{"acquire", "renew", "extend", "release", "look"}
-
-// nameOf returns the name of a request with these parts.
-func nameOf(command string, args ...string) string {
-	command = strings.ToUpper(command)
-	if (command == "EVALSHA" || command == "EVAL") && len(args) > 0 {
-		if script := protocol.NameOf(args[0]); script != "" {
-			return script
-		}
-	}
-	return command
-}
-
-// Sends returns a match for [redistest.Network.Next]: it accepts the requests named.
-func Sends(names ...string) func(request []byte) bool {
-	return func(request []byte) bool {
-		return slices.ContainsFunc(parse(string(request)), func(parts []string) bool {
-			return len(parts) > 0 && slices.Contains(names, nameOf(parts[0], parts[1:]...))
-		})
-	}
-}
 
 // A Server is an embedded server whose requests can be seen, counted and refused by name. All
 // methods may be called concurrently.

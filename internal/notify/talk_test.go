@@ -42,7 +42,7 @@ func TestPulse(t *testing.T) {
 	}
 }
 
-// A conversation is a talk with a subscriber of channel a, told step by step.
+// A conversation is a talk with one subscriber of channel a, run step by step.
 type conversation struct {
 	t    *testing.T
 	talk talk
@@ -84,7 +84,7 @@ func (c *conversation) hears(parts ...string) {
 	c.talk.hear(reply, nil, c.now)
 }
 
-// is fails the test unless messages arrive as said.
+// is fails the test unless the subscriber knows up, and message as the last message.
 func (c *conversation) is(up bool, message string) {
 	c.t.Helper()
 	if c.s.up != up || string(c.s.message) != message {
@@ -113,8 +113,8 @@ func TestSubscribeAndHear(t *testing.T) {
 	c.sends("SUBSCRIBE a")
 }
 
-// The reply to a SUBSCRIBE behind which an UNSUBSCRIBE and another SUBSCRIBE are on their
-// way confirms nothing.
+// While an UNSUBSCRIBE and another SUBSCRIBE are on their way, the reply to the first SUBSCRIBE
+// confirms nothing.
 func TestOnlyTheLastReplyConfirms(t *testing.T) {
 	c := newConversation(t)
 	c.sends("SUBSCRIBE a")
@@ -130,15 +130,14 @@ func TestOnlyTheLastReplyConfirms(t *testing.T) {
 	c.is(true, "")
 }
 
-// A refusal answers the oldest command. What was refused is asked for again after the quiet.
+// A refusal answers the oldest command. A channel that was refused is asked for again after quiet.
 func TestRefusedSubscription(t *testing.T) {
 	c := newConversation(t)
 	c.sends("SUBSCRIBE a")
 	c.talk.hear(nil, redis.Error("NOPERM"), c.now)
 	c.is(false, "")
-	if c.now = c.now.Add(quiet - 1); true {
-		c.sends()
-	}
+	c.now = c.now.Add(quiet - 1)
+	c.sends()
 	c.now = c.now.Add(1)
 	c.sends("SUBSCRIBE a", "PING")
 	c.hears("subscribe", "a", "1")
@@ -158,7 +157,7 @@ func TestSilentConnectionIsGivenUp(t *testing.T) {
 	}
 }
 
-// A connection that answers and brings no message is given up, but not too often.
+// A connection that answers and brings no message is given up, but not again within the time of doubt.
 func TestMuteConnectionIsGivenUp(t *testing.T) {
 	c := newConversation(t)
 	doubt := func(want bool) {

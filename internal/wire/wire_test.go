@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/internal/trace"
@@ -26,77 +25,66 @@ var (
 	release = keys.Release(true, "v")
 )
 
-// A world is an embedded server, in virtual time, behind a network that fails as it is told, and a
-// pool that has a connection.
-type world struct {
-	server  *redistest.Embedded
-	network *redistest.Network
-	pool    *redis.Pool
-}
-
-func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
+// inBubble runs test with a pool that goes through the network of w, and has a connection. The
+// server knows the scripts.
+func inBubble(t *testing.T, test func(t *testing.T, w *locktest.World, pool *redis.Pool)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{server: redistest.NewEmbedded(t)}
-		w.network = redistest.NewNetwork(t, w.server.Dial)
-		w.pool = redistest.Pool(t, w.network.Dial)
-		for _, command := range []protocol.Command{acquire, release} { // loads the scripts
-			if r := wire.Do(t.Context(), w.pool, wire.Request{Command: command}); r.Err != nil {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		pool := redistest.Pool(t, w.Network.Dial)
+		for _, command := range []protocol.Command{acquire, release} {
+			if r := wire.Do(t.Context(), pool, wire.Request{Command: command}); r.Err != nil {
 				t.Fatal(r.Err)
 			}
 		}
-		test(t, w)
+		test(t, w, pool)
 	})
 }
-
-// waits has the server answer WAIT with n.
-func (w *world) waits(n int) {
-	w.server.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
-		if cmd == "WAIT" {
-			c.WriteInt(n)
-		}
-		return cmd == "WAIT"
-	})
-}
-
-func script(request []byte) bool { return strings.Contains(string(request), "EVALSHA") }
 
 // What becomes of an acquisition, fault by fault.
 func TestFates(t *testing.T) {
+	nothing := func(*testing.T, *locktest.World, *redis.Pool) {}
+	confirmedBy := func(n int) func(*testing.T, *locktest.World, *redis.Pool) {
+		return func(_ *testing.T, w *locktest.World, _ *redis.Pool) { w.Server.Confirm(func() int { return n }) }
+	}
 	for name, test := range map[string]struct {
-		fault    func(w *world)
+		fault    func(t *testing.T, w *locktest.World, pool *redis.Pool)
 		replicas int
 		want     wire.Fate
 		held     bool // afterwards
 	}{
-		"nothing is wrong": {func(*world) {}, 0, wire.Answered, true},
-		"nobody can connect": {func(w *world) {
-			w.network.Set(redistest.Faults{Refuse: true})
-			w.network.Reset()
-			wire.Do(context.Background(), w.pool, wire.Request{Command: acquire}) // meets the broken connection
+		"nothing is wrong": {nothing, 0, wire.Answered, true},
+		"nobody can connect": {func(t *testing.T, w *locktest.World, pool *redis.Pool) {
+			w.Disconnect()
+			wire.Do(t.Context(), pool, wire.Request{Command: acquire}) // meets the broken connection
 		}, 0, wire.NotSent, false},
-		"refused":         {func(w *world) { w.server.SetError("NOPERM x") }, 0, wire.Refused, false},
-		"scripts flushed": {nil, 0, wire.Answered, true},
-		"lost, and undone": {func(w *world) {
-			w.network.Set(redistest.Faults{HoldReplies: true})
+		"refused": {func(_ *testing.T, w *locktest.World, _ *redis.Pool) {
+			w.Server.SetError("NOPERM x")
+		}, 0, wire.Refused, false},
+		"scripts flushed": {func(t *testing.T, w *locktest.World, _ *redis.Pool) {
+			redistest.Do(t, w.Server.Dial, "SCRIPT", "FLUSH")
+		}, 0, wire.Answered, true},
+		"lost, and undone": {func(_ *testing.T, w *locktest.World, _ *redis.Pool) {
+			w.Network.Set(redistest.Faults{HoldReplies: true})
 			time.AfterFunc(time.Second, func() {
-				w.network.Reset()
-				w.network.Set(redistest.Faults{})
+				w.Network.Reset()
+				w.Network.Set(redistest.Faults{})
 			})
 		}, 0, wire.Undone, false},
-		"lost on its way":           {func(w *world) { w.network.Next(script, redistest.Swallow) }, 0, wire.Unknown, false},
-		"lost, and nobody connects": {func(w *world) { w.network.Set(redistest.Faults{Refuse: true}); w.network.Next(script, redistest.Break) }, 0, wire.Unknown, true},
-		"replicas have confirmed":   {func(w *world) { w.waits(1) }, 1, wire.Answered, true},
-		"replicas have not":         {func(w *world) { w.waits(0) }, 1, wire.Undone, false},
+		"lost on its way": {func(_ *testing.T, w *locktest.World, _ *redis.Pool) {
+			w.Network.Next(locktest.Sends("acquire"), redistest.Swallow)
+		}, 0, wire.Unknown, false},
+		"lost, and nobody connects": {func(_ *testing.T, w *locktest.World, _ *redis.Pool) {
+			w.Network.Set(redistest.Faults{Refuse: true})
+			w.Network.Next(locktest.Sends("acquire"), redistest.Break)
+		}, 0, wire.Unknown, true},
+		"replicas have confirmed": {confirmedBy(1), 1, wire.Answered, true},
+		"replicas have not":       {confirmedBy(0), 1, wire.Undone, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "scripts flushed" {
-				test.fault = func(w *world) { redistest.Do(t, w.server.Dial, "SCRIPT", "FLUSH") }
-			}
-			inBubble(t, func(t *testing.T, w *world) {
-				test.fault(w)
+			inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
+				test.fault(t, w, pool)
 				before := time.Now()
-				r := wire.Do(t.Context(), w.pool, wire.Request{Command: acquire, Replicas: test.replicas, Undo: release})
+				r := wire.Do(t.Context(), pool, wire.Request{Command: acquire, Replicas: test.replicas, Undo: release})
 				if r.Fate != test.want || (r.Err == nil) != (test.want == wire.Answered) {
 					t.Errorf("fate %v, %v, want fate %v", r.Fate, r.Err, test.want)
 				}
@@ -106,7 +94,7 @@ func TestFates(t *testing.T) {
 				if r.Fate.MayHaveRun() != (r.Fate == wire.Answered || r.Fate == wire.Undone || r.Fate == wire.Unknown) {
 					t.Errorf("fate %v may have run: %v", r.Fate, r.Fate.MayHaveRun())
 				}
-				if got := w.server.Exists("k"); got != test.held {
+				if got := w.Server.Exists("k"); got != test.held {
 					t.Errorf("the key exists: %v, want %v", got, test.held)
 				}
 			})
@@ -114,19 +102,19 @@ func TestFates(t *testing.T) {
 	}
 }
 
-// A caller whose context ends gets the cause at once, and what it sent is undone.
+// A caller whose context ends gets the cause at once, and its command is undone.
 func TestCallerLeaves(t *testing.T) {
 	why := errors.New("why")
 	for name, faults := range map[string]redistest.Faults{
 		"replies held": {HoldReplies: true}, "requests held": {HoldRequests: true}, "replies lost": {LoseReplies: true}, "silent": redistest.Silent,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.network.Set(faults)
+			inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
+				w.Network.Set(faults)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(time.Second, func() { cancel(why) })
 				start := time.Now()
-				r := wire.Do(ctx, w.pool, wire.Request{Command: acquire, Undo: release})
+				r := wire.Do(ctx, pool, wire.Request{Command: acquire, Undo: release})
 				if r.Err != why || r.Fate != wire.Unknown {
 					t.Errorf("fate %v, %v, want %v and the cause", r.Fate, r.Err, wire.Unknown)
 				}
@@ -134,10 +122,10 @@ func TestCallerLeaves(t *testing.T) {
 					t.Errorf("returned after %v, want as ctx ended", took)
 				}
 				time.Sleep(3 * time.Second)
-				w.network.Set(redistest.Faults{})
+				w.Network.Set(redistest.Faults{})
 				synctest.Wait()
-				if w.server.Exists("k") {
-					t.Error("what nobody waits for was not undone")
+				if w.Server.Exists("k") {
+					t.Error("a command that nobody waits for was not undone")
 				}
 			})
 		})
@@ -145,31 +133,31 @@ func TestCallerLeaves(t *testing.T) {
 }
 
 func TestContextThatHasEndedSendsNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		before := w.server.CommandCount()
+	inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
+		before := w.Server.CommandCount()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("why")
 		cancel(why)
-		if r := wire.Do(ctx, w.pool, wire.Request{Command: acquire}); r.Err != why || r.Fate != wire.NotSent {
+		if r := wire.Do(ctx, pool, wire.Request{Command: acquire}); r.Err != why || r.Fate != wire.NotSent {
 			t.Errorf("fate %v, %v, want %v and the cause", r.Fate, r.Err, wire.NotSent)
 		}
-		if got := w.server.CommandCount(); got != before {
+		if got := w.Server.CommandCount(); got != before {
 			t.Errorf("%d commands were sent", got-before)
 		}
 	})
 }
 
-// A Dial that knows no ctx is left behind. It sends nothing when it returns.
+// A caller does not wait for a Dial that knows no ctx. Nothing is sent when that Dial returns.
 func TestCallerLeavesADial(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
 		stuck := make(chan struct{})
-		pool := redistest.Pool(t, func(ctx context.Context) (net.Conn, error) {
+		pool = redistest.Pool(t, func(ctx context.Context) (net.Conn, error) {
 			<-stuck
-			return w.network.Dial(ctx)
+			return w.Network.Dial(ctx)
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		before := w.server.CommandCount()
+		before := w.Server.CommandCount()
 		start := time.Now()
 		r := wire.Do(ctx, pool, wire.Request{Command: acquire, Undo: release})
 		if !errors.Is(r.Err, context.DeadlineExceeded) || r.Fate != wire.NotSent || time.Since(start) != time.Second {
@@ -177,24 +165,24 @@ func TestCallerLeavesADial(t *testing.T) {
 		}
 		close(stuck)
 		synctest.Wait()
-		if got := w.server.CommandCount(); got != before {
+		if got := w.Server.CommandCount(); got != before {
 			t.Errorf("%d commands were sent", got-before)
 		}
 	})
 }
 
-// What follows a confirmation is sent behind it, and how it ends is of no importance.
+// The command that follows a confirmation is sent behind it. Its outcome does not matter.
 func TestConfirmedCommandFollows(t *testing.T) {
 	for name, fate := range map[string]redistest.Fate{"it arrives": -1, "its connection breaks": redistest.Swallow} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
-				w.waits(1)
+			inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
+				w.Server.Confirm(func() int { return 1 })
 				announcement := protocol.Announcement{Value: "v"}
 				if fate >= 0 {
-					w.network.Next(func(request []byte) bool { return strings.Contains(string(request), "PUBLISH") }, fate)
+					w.Network.Next(locktest.Sends("PUBLISH"), fate)
 				}
 				var given any
-				r := wire.Do(t.Context(), w.pool, wire.Request{
+				r := wire.Do(t.Context(), pool, wire.Request{
 					Command: acquire, Replicas: 1, Undo: release,
 					Confirmed: func(reply any) (then, undo protocol.Command) {
 						given = reply
@@ -204,7 +192,7 @@ func TestConfirmedCommandFollows(t *testing.T) {
 				if r.Err != nil || r.Fate != wire.Answered || given == nil {
 					t.Errorf("fate %v, %v, reply %v, want %v", r.Fate, r.Err, given, wire.Answered)
 				}
-				if !w.server.Exists("k") {
+				if !w.Server.Exists("k") {
 					t.Error("what was confirmed is gone")
 				}
 			})
@@ -213,7 +201,7 @@ func TestConfirmedCommandFollows(t *testing.T) {
 }
 
 func TestTrace(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
 		var errs []error
 		ctx := trace.NewContext(t.Context(), &trace.Trace{Called: func(at time.Time, err error) {
 			if !at.Equal(time.Now()) {
@@ -221,10 +209,10 @@ func TestTrace(t *testing.T) {
 			}
 			errs = append(errs, err)
 		}})
-		wire.Do(ctx, w.pool, wire.Request{Command: acquire})
-		w.server.SetError("NOPERM x")
-		wire.Do(ctx, w.pool, wire.Request{Command: acquire})
-		wire.Do(trace.Without(ctx), w.pool, wire.Request{Command: acquire})
+		wire.Do(ctx, pool, wire.Request{Command: acquire})
+		w.Server.SetError("NOPERM x")
+		wire.Do(ctx, pool, wire.Request{Command: acquire})
+		wire.Do(trace.Without(ctx), pool, wire.Request{Command: acquire})
 		if len(errs) != 2 || errs[0] != nil || !wire.AnsweredWith(errs[1], "NOPERM") || wire.AnsweredWith(errs[1], "READONLY") {
 			t.Errorf("traced %v, want nil and NOPERM", errs)
 		}
