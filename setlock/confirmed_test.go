@@ -17,8 +17,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// With Replicas, an acquisition is announced when the replicas have confirmed it, and not
-// before.
+// With Replicas, an acquisition is announced after the replicas have confirmed it, never before.
 
 // replicas has the server of w answer WAIT with the number of replicas that confirm returns. The
 // function that it returns returns what has been published.
@@ -74,8 +73,7 @@ func TestAnnouncedWhenConfirmed(t *testing.T) {
 	})
 }
 
-// Without the right to publish, and when the connection breaks behind the announcement, the
-// acquisition stands.
+// When the connection breaks at the announcement, the acquisition remains.
 func TestConfirmedWithoutAnAnnouncement(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		replicas(t, w, func() int { return 1 })
@@ -89,8 +87,8 @@ func TestConfirmedWithoutAnAnnouncement(t *testing.T) {
 	})
 }
 
-// The caller leaves while its acquisition, confirmed, is being announced: it is undone, and that is
-// announced.
+// The caller leaves while its confirmed acquisition is being announced. The acquisition is undone,
+// and the undo is announced.
 func TestCallerLeavesDuringTheAnnouncement(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		published := replicas(t, w, func() int { return 1 })
@@ -113,7 +111,7 @@ func TestCallerLeavesDuringTheAnnouncement(t *testing.T) {
 	})
 }
 
-// The same on a real server and a real replica.
+// A real server announces nothing while its real replica is stopped.
 func TestReplicaThatIsStoppedAnnouncesNothing(t *testing.T) {
 	t.Parallel()
 	primary, servers, l := replicated(t, 1)

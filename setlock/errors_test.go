@@ -15,7 +15,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// calls are the calls that need Redis, those of a holder on held.
+// calls returns the calls that need Redis: of held, those of a holder, and of other, the rest.
 func calls(held, other *setlock.Lock) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"Lock":   func(ctx context.Context) error { _, err := other.Lock(ctx, time.Minute); return err },
@@ -56,7 +56,7 @@ func TestUnreachable(t *testing.T) {
 		locktest.MustLock(t, held, time.Minute)
 		w.Disconnect()
 		for name, call := range calls(held, other) {
-			// The first meets the connection that was reset.
+			// The first call meets the connection that was reset.
 			call(t.Context())
 			err := call(t.Context())
 			if err == nil || err == setlock.ErrNotHeld || err == setlock.ErrAlreadyHeld {
@@ -164,7 +164,7 @@ func TestContextThatHasEnded(t *testing.T) {
 	}
 }
 
-// The loss of another lock, under whose Do a call is made, is no loss of this one.
+// A call under the Do of another Lock fails when that lock is lost. Its error is not ErrLost.
 func TestLossOfAnotherLock(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		a, b := w.Direct(lease), w.Direct(lease)

@@ -49,7 +49,7 @@ func TestExtendRenewUnlock(t *testing.T) {
 			t.Errorf("second Unlock = %v, want ErrNotHeld itself", err)
 		}
 
-		// A hold that is lost, and that a does not know to be lost.
+		// The hold is lost, and a does not know it.
 		for name, call := range calls {
 			locktest.MustLock(t, a, time.Minute)
 			redistest.Do(t, dial, "DEL", "k")
@@ -78,7 +78,7 @@ func TestExtendAddsAtLeastAMillisecond(t *testing.T) {
 	})
 }
 
-// A key without expiry is given at least what its holder trusts.
+// Extend gives a key without expiry at least the time for which its holder trusts it.
 func TestExtendNeverShortensWhatIsTrusted(t *testing.T) {
 	locktest.OnBoth(t, func(t *testing.T, dial redistest.Dialer) {
 		a, b := locktest.Pair(t, dial)
@@ -137,7 +137,7 @@ func TestTimesUnderDo(t *testing.T) {
 	})
 }
 
-func TestTimesAreSetWhileATermBegins(t *testing.T) {
+func TestTimesAreSetWhileASessionBegins(t *testing.T) {
 	locktest.OnBoth(t, func(t *testing.T, dial redistest.Dialer) { // for the race detector
 		l := &setlock.Lock{Key: "k", Pool: redistest.Pool(t, dial), Lease: time.Second}
 		var wg sync.WaitGroup

@@ -36,12 +36,12 @@ func TestFencesIncrease(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		redistest.Do(t, dial, "FLUSHALL")
 		next("after FLUSHALL", a)
-		// A clock that was an hour ahead when the data was written.
+		// The clock of the server was an hour ahead when it wrote the fence key.
 		ahead := last + time.Hour.Microseconds()
 		redistest.Do(t, dial, "SET", "{k}:fence", ahead)
 		next("after the server's clock stepped back", b)
 		if last != ahead+1 {
-			t.Errorf("fence %d, want one more than what stood there, %d", last, ahead)
+			t.Errorf("fence %d, want one more than the fence before, %d", last, ahead)
 		}
 	})
 }
@@ -118,7 +118,7 @@ func TestFenceFromOtherContext(t *testing.T) {
 	}
 }
 
-// Clocks do not run alike: a plain hold, too, is trusted for 0.9 of its time.
+// A hold without a Do is trusted for 0.9 of its time, because clocks differ.
 func TestFenceOfAPlainHoldEndsEarly(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		l := w.Direct(lease)

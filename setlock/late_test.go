@@ -13,7 +13,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A Renew or an Unlock without a reply may still arrive. The Fence of a plain hold reckons with that.
+// A Renew or an Unlock without a reply may still reach Redis. Fence allows for it.
 
 func TestShorterRenewalIsBelievedFromItsRequest(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
@@ -74,7 +74,7 @@ func TestLateRenewalOfAPlainConnection(t *testing.T) {
 	})
 }
 
-// A Renew that was lost is reckoned with for a minute. A later one that is lost has a minute of its own.
+// Fence allows for a lost Renew for a minute. A later one that is lost has a minute of its own.
 func TestLateRenewalIsForgotten(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		l := w.Lock(lease)
@@ -165,9 +165,9 @@ func TestFenceIsNeverAnothers(t *testing.T) {
 				}
 				held++
 				value, _ := w.Server.Get("k")
-				stands, _ := w.Server.Get("{k}:fence")
-				if !strings.HasSuffix(value, ":me") || stands != fmt.Sprint(fence) {
-					t.Errorf("seed %d: Fence = %d, while the key holds %q with %s:\n%s", seed, fence, value, stands, strings.Join(story, "\n"))
+				recorded, _ := w.Server.Get("{k}:fence")
+				if !strings.HasSuffix(value, ":me") || recorded != fmt.Sprint(fence) {
+					t.Errorf("seed %d: Fence = %d, while the key holds %q with %s:\n%s", seed, fence, value, recorded, strings.Join(story, "\n"))
 				}
 			}
 			for start := time.Now(); time.Since(start) < 10*time.Second; {

@@ -121,7 +121,7 @@ func TestUnlockAfterTheWorkIsNoLoss(t *testing.T) {
 		unlocked := make(chan error)
 		locktest.MustDo(t, l, func(context.Context) error {
 			w.Network.Set(redistest.Faults{Delay: 10 * time.Millisecond})
-			// Goes out with the release, over a connection that is quicker by then.
+			// The Unlock goes out with the release, on a connection that is quicker by then.
 			time.AfterFunc(time.Millisecond, func() {
 				w.Network.Set(redistest.Faults{})
 				unlocked <- l.Unlock(t.Context())

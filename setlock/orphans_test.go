@@ -15,8 +15,8 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// An acquisition whose outcome is unknown, an orphan, never blocks its own Lock: the next
-// acquisition adopts it, and Unlock releases it.
+// An orphan, an acquisition whose outcome is unknown, never blocks its own Lock. The next acquisition
+// adopts the orphan, and Unlock releases it.
 
 // orphaned has an acquisition of l arrive, and nothing else: no reply, and no undo.
 func orphaned(t *testing.T, w *locktest.World, l *setlock.Lock) {
@@ -96,7 +96,7 @@ func TestUnlockReleasesAnAcquisitionWithoutReply(t *testing.T) {
 	})
 }
 
-func TestLateAttemptIsAdoptedAfterAnUnlock(t *testing.T) {
+func TestLateAcquisitionIsAdoptedAfterAnUnlock(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		l := w.Lock(lease)
 		l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
@@ -115,10 +115,10 @@ func TestLateAttemptIsAdoptedAfterAnUnlock(t *testing.T) {
 		l.Pool.DialContext = direct.DialContext
 		locktest.MustLock(t, l, time.Second)
 		locktest.MustUnlock(t, l)
-		w.Network.Set(redistest.Faults{}) // and the first attempt arrives
+		w.Network.Set(redistest.Faults{}) // and the first acquisition arrives
 		time.Sleep(time.Second)
 		if !w.Server.Exists("k") {
-			t.Fatal("the first attempt did not arrive")
+			t.Fatal("the first acquisition did not arrive")
 		}
 		locktest.MustLock(t, l, time.Second)
 	})

@@ -127,8 +127,8 @@ func TestDialThatPanicsGoesOn(t *testing.T) {
 	l.Lock(context.Background(), time.Second)
 }
 
-// In the helper of a call with a context, a panic of Dial ends the process, as any panic
-// that nobody recovers does. Only what a closed pool does is an error.
+// A call with a context dials in a helper's goroutine. A panic of Dial there ends the process, as
+// every panic does that is not recovered.
 func TestDialThatPanicsInAHelperEndsTheProcess(t *testing.T) {
 	if os.Getenv("SETLOCK_TEST_PANIC") != "" {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -31,7 +31,7 @@ func TestRenewalSchedule(t *testing.T) {
 		if got := times[0].Sub(start); got != lease/20 {
 			t.Errorf("the first renewal came after %v, want %v", got, lease/20)
 		}
-		// The subscription is confirmed, and what was missed before is checked.
+		// A new subscription triggers one renewal, because it tells nothing of the time before it.
 		if got := times[1].Sub(times[0]); got != 0 {
 			t.Errorf("the one for the subscription came %v later, want 0", got)
 		}

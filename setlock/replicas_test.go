@@ -12,8 +12,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// replicated returns a primary with n replicas, and a Lock there that wants one of
-// them to confirm.
+// replicated returns a primary with n replicas, and a Lock on it that needs one of them to confirm.
 func replicated(t *testing.T, n int) (primary *redistest.Server, replicas []*redistest.Server, l *setlock.Lock) {
 	t.Helper()
 	primary = redistest.NewServer(t)

@@ -40,7 +40,7 @@ func TestLateRenewalDoesNotCount(t *testing.T) {
 		l := w.Lock(lease)
 		locktest.MustLose(t, l, func(ctx context.Context) error {
 			time.Sleep(2 * lease)
-			// Replies arrive within the attempt, but ever later than before.
+			// Replies arrive only after the loss.
 			w.Network.Set(redistest.Faults{HoldReplies: true})
 			lost := locktest.UntilLost(t, ctx)
 			w.Network.Set(redistest.Faults{})

@@ -32,7 +32,7 @@ func TestInterruptedAcquisitionIsUndone(t *testing.T) {
 				took := locktest.TimesOut(t, 300*time.Millisecond, locktest.Acquires(l, time.Minute))
 				locktest.Between(t, "Lock returned after", took, 300*time.Millisecond, 320*time.Millisecond)
 				time.Sleep(3 * time.Second)
-				// What was held arrives, also from connections that were given up.
+				// Requests that were held arrive, also from connections that the client has closed.
 				w.Network.Set(redistest.Faults{})
 				synctest.Wait()
 				if w.Server.Exists("k") {
@@ -103,7 +103,7 @@ func TestStoppedServer(t *testing.T) {
 	s.Pause()
 	locktest.TimesOut(t, 300*time.Millisecond, locktest.Acquires(l, time.Minute))
 	s.Continue()
-	// The server runs what it was sent: the acquisition and, behind it, its undoing.
+	// The server runs what it was sent: the acquisition, and the undo behind it.
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		h, err := l.Holder(t.Context())
 		if err != nil {

@@ -35,8 +35,8 @@ func (c *slowToUnsubscribe) Flush() error {
 	return err
 }
 
-// A watch begins while the server has yet to answer the SUBSCRIBE and the UNSUBSCRIBE of one
-// that has ended. The answer to these tells nothing of the new watch.
+// A watch begins while the server has not answered the SUBSCRIBE and the UNSUBSCRIBE of an earlier
+// watch of the same channel. These answers do not confirm the subscription of the new watch.
 func TestWatchRightAfterAnother(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		const delay = 10 * time.Millisecond
@@ -67,7 +67,7 @@ func TestWatchRightAfterAnother(t *testing.T) {
 	})
 }
 
-// The refusal of one channel tells nothing of another, and is not for ever.
+// The refusal of one channel does not affect other channels, and it is not final.
 func TestWatchOfARefusedChannel(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		var allowed atomic.Bool

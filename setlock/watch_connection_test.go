@@ -17,8 +17,8 @@ import (
 
 // The connection for announcements: when a watch trusts it, and when it is dialled anew.
 
-// splitPool returns a pool that keeps a few connections of looks, for requests. Every
-// other connection is one of announcements.
+// splitPool returns a pool that keeps a few connections of looks, which serve requests. Every other
+// connection comes from announcements.
 func splitPool(t *testing.T, looks, announcements redistest.Dialer) *redis.Pool {
 	t.Helper()
 	pool := redistest.Pool(t, looks)
@@ -44,8 +44,8 @@ func detour(w *locktest.World) (dial redistest.Dialer, around *atomic.Bool) {
 	}, around
 }
 
-// A connection for announcements that has died without a word is found by the look that
-// learns what it should have told.
+// A connection for announcements may die without an error. The first look that finds a change which
+// that connection has not announced has it dialled anew.
 func TestWatchOnASilentConnection(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		a, b := w.Direct(lease), w.Direct(lease)
@@ -79,8 +79,8 @@ func TestWatchOnASilentConnection(t *testing.T) {
 	})
 }
 
-// What happens while the connection for announcements is dialled again is looked for
-// when it is up, before its silence is trusted.
+// After the connection for announcements was dialled anew, a watch looks at the key before it trusts
+// silence.
 func TestWatchLooksAfterAReconnect(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		a, b := w.Direct(time.Minute), w.Direct(time.Minute)
@@ -107,8 +107,8 @@ func TestWatchLooksAfterAReconnect(t *testing.T) {
 	})
 }
 
-// The connection for announcements may stay with a server that answers and is the primary no
-// more. The first change that it does not tell ends it.
+// The connection for announcements may stay with a server that answers and is not the primary any
+// more. The first change that is not announced there ends the connection.
 func TestWatchLeavesAServerThatTellsNothing(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		next := redistest.NewEmbedded(t)
@@ -137,7 +137,7 @@ func TestWatchLeavesAServerThatTellsNothing(t *testing.T) {
 	})
 }
 
-// Where nobody may publish, no connection tells anything: a new one is no cure.
+// Without the right to publish, no connection brings announcements. It is dialled anew rarely.
 func TestWatchWithoutPublishKeepsItsConnection(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		subscribed := w.Server.Count("SUBSCRIBE")
@@ -162,8 +162,8 @@ func TestWatchWithoutPublishKeepsItsConnection(t *testing.T) {
 	})
 }
 
-// What a look finds shortly before its announcement arrives is no reason to mistrust the
-// connection; neither is what it finds because announcements may have been missed.
+// A look that finds a change shortly before the announcement arrives is no reason to mistrust the
+// connection. Neither is a look that finds a change after a reconnect.
 func TestWatchTrustsASlowConnection(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		pool := splitPool(t, w.Server.Dial, w.Network.Dial)
@@ -195,8 +195,8 @@ func TestWatchTrustsASlowConnection(t *testing.T) {
 	})
 }
 
-// A connection that dies right after it has answered is found by the next look that finds what it
-// should have told, not by the next check.
+// A connection may die right after it has answered a check. The next look that finds a change which
+// was not announced has it checked again, at once.
 func TestWatchDoubtsAgain(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		const lease = time.Minute
@@ -223,7 +223,7 @@ func TestWatchDoubtsAgain(t *testing.T) {
 	})
 }
 
-// A connection that has died without a word is found by the check that follows two minutes of silence.
+// A connection that has died without an error is found by the check after two minutes of silence.
 func TestWatchChecksAQuietConnection(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		dial, around := detour(w)

@@ -46,17 +46,17 @@ func TestWatchAfterAnOutage(t *testing.T) {
 		w.Disconnect()
 		locktest.MustUnlock(t, a)
 		locktest.MustLock(t, a, time.Hour)
-		locktest.Quiet(t, c, time.Minute) // the last Holder stands
+		locktest.Quiet(t, c, time.Minute) // the watch keeps to the last Holder
 		w.Network.Set(redistest.Faults{})
 		locktest.SeesHold(t, c, a, lease)
 		time.Sleep(time.Minute)
-		// And pushed again.
+		// Announcements arrive again.
 		locktest.MustUnlock(t, a)
 		locktest.SeesNobody(t, c, 0)
 	})
 }
 
-// sees fails t unless c tells within d of each of ten acquisitions and releases by a.
+// sees fails t unless c reports each of ten acquisitions and releases by a within d.
 func sees(t *testing.T, c <-chan setlock.Holder, a *setlock.Lock, d time.Duration) {
 	t.Helper()
 	for range 10 {
@@ -144,8 +144,8 @@ func (f *forger) forge() {
 	f.fence++
 }
 
-// until forges every pause until c tells of nobody, and returns how long that took; it fails the
-// test after d.
+// until forges an announcement every pause until c reports nobody. It returns how long that took, and
+// fails the test after d.
 func (f *forger) until(t *testing.T, c <-chan setlock.Holder, pause, d time.Duration) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -166,7 +166,7 @@ func (f *forger) until(t *testing.T, c <-chan setlock.Holder, pause, d time.Dura
 	return 0
 }
 
-// Whatever is announced, a look finds the truth within a lease.
+// Whatever is announced, a look finds the holder of the key within a lease.
 func TestWatchLooksBehindForgedAnnouncements(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		dead, b := w.Direct(lease), w.Direct(lease)

@@ -23,7 +23,7 @@ func TestWatchOfAnEmptyValue(t *testing.T) {
 			if h.Nobody() || h.Owner != "" || h.Fence != 0 || h.Remaining <= 0 {
 				t.Errorf("saw %+v, want a Holder without Owner and Fence", h)
 			}
-			// Nobody has acquired with it, so this releases nothing.
+			// No acquisition stores an empty value, so this announces no release.
 			redistest.Do(t, dial, "PUBLISH", "setlock:k", "released ")
 			locktest.Quiet(t, c, 10*time.Millisecond)
 			redistest.Do(t, dial, "DEL", "k")
@@ -40,15 +40,14 @@ func TestWatchOfAnEmptyValue(t *testing.T) {
 	})
 }
 
-// The zero Holder comes again when the lock was held and released, and the watch has
-// seen neither.
+// The zero Holder comes again when the lock was held and released between two looks.
 func TestWatchTellsOfNobodyAgain(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		a, b := w.Direct(lease), w.Direct(lease)
 		c := locktest.Watch(t, b)
 		locktest.Receive(t, c, 0)
 		synctest.Wait()
-		// Of the two announcements, a watch that was slow gets the last.
+		// A watch that is slow gets only the last of the two announcements.
 		w.Server.Set("{k}:fence", "1")
 		w.Server.Publish("setlock:k", locktest.Released("somebody"))
 		locktest.SeesNobody(t, c, 0)
@@ -63,7 +62,7 @@ func TestWatchTellsOfNobodyAgain(t *testing.T) {
 		w.Server.Set("k", "foreign")
 		w.Server.Del("k")
 		locktest.Quiet(t, c, 2*lease)
-		// Somebody whom it sees.
+		// A hold that the watch sees.
 		locktest.MustLock(t, a, lease)
 		locktest.SeesHold(t, c, a, 0)
 		locktest.MustUnlock(t, a)
@@ -72,7 +71,7 @@ func TestWatchTellsOfNobodyAgain(t *testing.T) {
 	})
 }
 
-// The same where nothing is announced: between two looks.
+// The zero Holder comes again also where nothing is announced.
 func TestWatchWithoutPushTellsOfNobodyAgain(t *testing.T) {
 	for _, forbidden := range []string{"SUBSCRIBE", "PUBLISH"} {
 		t.Run(forbidden, func(t *testing.T) {
@@ -105,7 +104,7 @@ func TestWatchTellsOfAnUndoneAcquisition(t *testing.T) {
 		locktest.Receive(t, c, 0)
 		w.Network.Set(redistest.Faults{HoldReplies: true})
 		locktest.TimesOut(t, time.Second, locktest.Acquires(a, lease))
-		// Whether the watch has seen both announcements, or the last.
+		// The watch may see both announcements, or only the last.
 		for seen := 0; ; seen++ {
 			if h := locktest.Receive(t, c, lease); h.Nobody() {
 				break

@@ -108,7 +108,7 @@ func TestWatchWaitsForReplicas(t *testing.T) {
 			locktest.SeesHolder(t, c, "a", 2, 0)
 			acquire(w, "b", 3)
 			look(w)
-			locktest.Quiet(t, c, confirmFor/2) // a stands until b is confirmed
+			locktest.Quiet(t, c, confirmFor/2) // the watch keeps to a until b is confirmed
 			w.Server.Del("k")
 			locktest.SeesNobody(t, c, confirmFor/2+time.Millisecond)
 			locktest.Quiet(t, c, 3*lease)
@@ -152,7 +152,7 @@ func TestWatchWaitsForReplicas(t *testing.T) {
 	}
 }
 
-// The first holder that a watch finds may be waiting for its replicas, too.
+// The first holder that a watch finds may be waiting for its replicas.
 func TestWatchWaitsForReplicasAtFirst(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		acquire(w, "a", 2)
@@ -176,7 +176,7 @@ func TestWatchWaitsForReplicasAtFirst(t *testing.T) {
 	})
 }
 
-// Without Replicas, whoever is found is reported at once.
+// Without Replicas, a holder that a look finds is reported at once.
 func TestWatchWithoutReplicasWaitsForNone(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		acquire(w, "a", 2)
@@ -189,8 +189,8 @@ func TestWatchWithoutReplicasWaitsForNone(t *testing.T) {
 	})
 }
 
-// An acquisition that was undone without a word is no reason to mistrust the connection;
-// one that stands is.
+// An acquisition that was undone unannounced is no reason to mistrust the connection. An
+// acquisition that remains unannounced is a reason.
 func TestWatchWithReplicasTrustsItsConnection(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		subscribed := w.Server.Count("SUBSCRIBE")
@@ -217,7 +217,7 @@ func TestWatchWithReplicasTrustsItsConnection(t *testing.T) {
 	})
 }
 
-// A connection that is dead is found by the look that finds a holder, confirmed or not.
+// A look that finds a holder has the connection checked, whether the holder is confirmed or not.
 func TestWatchWithReplicasOnASilentConnection(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		subscribed := w.Server.Count("SUBSCRIBE")
