@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2/server"
+
 	"example.com/setlock/internal/redistest"
 )
 
@@ -22,6 +24,7 @@ var (
 	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation of this seed only")
 	simFor   = flag.Duration("sim.for", 0, "run simulations of new seeds for so long, whatever -sim.seeds says")
 	simTime  = flag.Duration("sim.time", 0, "virtual time of troubles in each simulation; 0: as the seed says, 20 to 25 leases")
+	simOnly  = flag.String("sim.only", "", "the only troubles, by their names in the summary, with commas between them")
 	simPeers = flag.Int("sim.candidates", 0, "how many candidates take part; 0: as the seed says, 2 to 6")
 )
 
@@ -69,7 +72,10 @@ func TestSimulation(t *testing.T) {
 
 // simulate runs the simulation of one seed.
 func simulate(t *testing.T, seed uint64) *summary {
-	s := &simulation{t: t, seed: seed, names: make(map[string]*peer), grants: make(map[int64]*grant), sum: newSummary()}
+	s := &simulation{
+		t: t, seed: seed, sum: newSummary(), names: make(map[string]*peer), grants: make(map[int64]*grant),
+		values: make(map[string]*grant), fresh: make(map[string]*link), links: make(map[*server.Peer]*link),
+	}
 	defer func() {
 		if s.sum.seeds == 0 {
 			t.Errorf("seed %d failed; this runs it again:\n%s", seed, again(seed))
@@ -81,8 +87,15 @@ func simulate(t *testing.T, seed uint64) *summary {
 		redistest.Do(t, s.server.Dial, "PING")
 		s.server.Server().SetPreHook(s.hook)
 		s.step(0)
-		s.lease = []time.Duration{1, 3, 3, 6, 6, 15, 15}[s.rand.IntN(7)] * time.Second
+		s.lease = []time.Duration{1, 3, 3, 6, 6, 15, 15, 60, 300}[s.rand.IntN(9)] * time.Second
 		s.slots = make([]*peer, 2+s.rand.IntN(5))
+		if happens("replicas away", s.rand.IntN(3) == 0) {
+			s.replicas = 1 + s.rand.IntN(2)
+		}
+		if s.rand.IntN(2) == 0 {
+			s.latency = time.Duration(s.rand.Int64N(int64(s.lease / 8000)))
+			s.jitter = time.Duration(s.rand.Int64N(int64(s.lease / 800)))
+		}
 		if *simPeers > 0 {
 			s.slots = make([]*peer, *simPeers)
 		}
@@ -94,6 +107,11 @@ func simulate(t *testing.T, seed uint64) *summary {
 		for slot := range s.slots {
 			s.begin(slot)
 		}
+		if happens("onlooker", s.rand.IntN(3) == 0) {
+			s.sum.troubles["onlooker"]++
+			s.onlook()
+		}
+		s.note("%d candidates, %d replicas, latency %v, jitter %v", len(s.slots), s.replicas, s.latency, s.jitter)
 		s.end = time.Now().Add(length)
 		for n := uint64(1); time.Now().Before(s.end) && !t.Failed(); n++ {
 			s.step(n)
@@ -113,10 +131,22 @@ func again(seed uint64) string {
 	if *simTime > 0 {
 		command += fmt.Sprint(" -sim.time ", *simTime)
 	}
+	if *simOnly != "" {
+		command += fmt.Sprintf(" -sim.only %q", *simOnly)
+	}
 	if *simPeers > 0 {
 		command += fmt.Sprint(" -sim.candidates ", *simPeers)
 	}
 	return command
+}
+
+// happens reports whether a trouble may happen in this simulation: as luck has it, unless some
+// are to be the only ones.
+func happens(name string, luck bool) bool {
+	if *simOnly != "" {
+		return slices.Contains(strings.Split(*simOnly, ","), name)
+	}
+	return luck
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -147,6 +177,7 @@ func (s *simulation) errorf(format string, args ...any) {
 // A summary is what simulations have seen. Times are parts of a lease.
 type summary struct {
 	seeds, terms, losses, overlaps int
+	handovers                      int // after which another was to lead, and at once
 	margin, leader, overlap        float64
 	troubles                       map[string]int
 }
@@ -158,6 +189,7 @@ func (m *summary) add(n *summary) {
 	m.terms += n.terms
 	m.losses += n.losses
 	m.overlaps += n.overlaps
+	m.handovers += n.handovers
 	m.margin = min(m.margin, n.margin)
 	m.leader = max(m.leader, n.leader)
 	m.overlap = max(m.overlap, n.overlap)
@@ -168,7 +200,7 @@ func (m *summary) add(n *summary) {
 
 func (m *summary) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d simulations, %d terms, %d lost;", m.seeds, m.terms, m.losses)
+	fmt.Fprintf(&b, "%d simulations, %d terms, %d lost, %d handed over;", m.seeds, m.terms, m.losses, m.handovers)
 	for _, name := range slices.Sorted(maps.Keys(m.troubles)) {
 		fmt.Fprintf(&b, " %s %d,", name, m.troubles[name])
 	}

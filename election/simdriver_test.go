@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2/server"
+
 	"example.com/setlock/internal/redistest"
 )
 
@@ -19,6 +21,10 @@ type simulation struct {
 	server *redistest.Embedded
 	calm   chan struct{} // closed when the troubles are over
 
+	replicas int           // of the server: so many must confirm
+	latency  time.Duration // of every way from or to the server, at most
+	jitter   time.Duration // what the ways from it take besides, at most
+
 	// Of the driver.
 	end    time.Time  // of the troubles
 	rand   *rand.Rand // of the present step
@@ -27,25 +33,39 @@ type simulation struct {
 	queue  []event
 	faults []*redistest.Faults // of all networks
 	shots  []snapshot
+	looker *onlooker // nil: there is none
 
 	clock struct {
 		sync.Mutex
 		ahead time.Duration // of the server
+		least time.Time     // what it has shown, where that is earlier than the beginning
 	}
 
-	mu     sync.Mutex
-	peers  []*peer // all lives of all
-	names  map[string]*peer
-	grants map[int64]*grant // by fence
-	fence  int64            // the last that was given
-	told   string           // what stands in the key as far as announced
-	seen   string           // what stands in the key
-	since  time.Time        // since when
-	answer string           // the error with which the server answers everything
-	full   bool             // the server refuses what takes memory
-	events []time.Time      // when the key was taken from whoever holds it
-	wrong  []span           // what was wrong with all candidates, and when
-	sum    *summary
+	mu      sync.Mutex
+	peers   []*peer // all lives of all
+	names   map[string]*peer
+	grants  map[int64]*grant // by fence
+	values  map[string]*grant
+	given   int       // how many
+	fence   int64     // the last that was given
+	holds   string    // what stands in the key as far as scripts have written it
+	told    string    // what stands in the key as far as announced
+	toldAt  time.Time // since when
+	hand    *handover // somebody has resigned, and nobody has acquired since
+	dials   int
+	fresh   map[string]*link // by name, until the server knows it
+	links   map[*server.Peer]*link
+	flaps   int           // troubles that end every connection that subscribes
+	away    int           // troubles in which no replica confirms anything
+	back    chan struct{} // closed when they do again; nil when they do
+	seen    string        // what stands in the key
+	since   time.Time     // since when
+	answer  string        // the error with which the server answers everything
+	full    bool          // the server refuses what takes memory
+	stepped time.Time     // when the clock of the server was last set back
+	events  []time.Time   // when the key was taken from whoever holds it
+	wrong   []span        // what was wrong with all candidates, and when
+	sum     *summary
 
 	storyMu sync.Mutex
 	began   time.Time
@@ -90,6 +110,7 @@ func (s *simulation) live(d time.Duration) {
 		if due >= 0 {
 			f := s.queue[due].f
 			s.queue = slices.Delete(s.queue, due, due+1)
+			s.disturb()
 			f()
 			wait()
 			s.check()
@@ -110,7 +131,7 @@ func (s *simulation) seeEnds() {
 		default:
 			continue
 		}
-		p.gone = true
+		s.set(func() { p.gone = true })
 		if !p.leaving {
 			s.note("%s: panicked", p.name)
 			s.replace(p, s.lease/10)
@@ -120,7 +141,7 @@ func (s *simulation) seeEnds() {
 }
 
 // undoTime is within which an acquisition is undone that the end of Run has interrupted.
-const undoTime = 2*time.Second + slack
+const undoTime = 2*time.Second + 5*time.Millisecond
 
 // alive returns the processes that have neither ended nor been killed.
 func (s *simulation) alive() []*peer {
@@ -162,7 +183,10 @@ func (s *simulation) lull() {
 	// Until whoever left the key has lost it, or until those who follow ask again
 	// because nobody announced that it has gone. Then they are there at once.
 	value, left := s.key()
-	bound := max(left, s.lease) + slack
+	bound := max(left, s.lease) + s.slack()
+	if s.haunted() { // by connections that each cost an attempt
+		bound += s.lease / 2
+	}
 	s.note("calm, the key holds %q for %v", value, left)
 	s.live(bound)
 	if s.t.Failed() {
@@ -199,6 +223,9 @@ func (s *simulation) lull() {
 
 // farewell ends all processes, of which nothing is left then.
 func (s *simulation) farewell() {
+	if s.looker != nil {
+		s.looker.leave()
+	}
 	alive := s.alive()
 	for _, p := range alive {
 		p.leave()
@@ -212,6 +239,7 @@ func (s *simulation) farewell() {
 			<-p.done // or not, which is fatal
 		}
 	}
+	time.Sleep(s.slack())
 	for _, e := range s.queue {
 		e.f() // burials, for enough time has passed
 	}

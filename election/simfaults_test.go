@@ -3,11 +3,11 @@ package election_test
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
 	"example.com/setlock/election"
+	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 )
 
@@ -45,6 +45,11 @@ var troubles = []trouble{
 	{"scripts flushed", 1, nil, func(s *simulation, _ *peer, _ time.Duration) { s.flushScripts() }},
 	{"server clock forward", 1, nil, (*simulation).serverForward},
 	{"server clock back", 2, (*simulation).canStepBack, (*simulation).serverBack},
+	{"fences go down", 1, nil, (*simulation).fencesDown},
+	{"failover", 2, nil, (*simulation).failover},
+	{"replicas away", 8, (*simulation).canLackReplicas, (*simulation).lackReplicas},
+	{"flapping", 2, nil, func(s *simulation, p *peer, d time.Duration) { s.flap(p, d) }},
+	{"flapping of all", 1, nil, func(s *simulation, _ *peer, d time.Duration) { s.flap(nil, d) }},
 	{"resign", 2, nil, (*simulation).resign},
 	{"leave", 2, nil, (*simulation).leave},
 	{"kill", 2, nil, (*simulation).kill},
@@ -57,7 +62,12 @@ var troubles = []trouble{
 func (s *simulation) trouble() {
 	all := 0
 	for _, t := range troubles {
-		all += t.often
+		if happens(t.name, true) {
+			all += t.often
+		}
+	}
+	if all == 0 {
+		return
 	}
 	which, who, leader := s.rand.IntN(all), s.rand.IntN(len(s.slots)), s.rand.IntN(2) == 0
 	d := time.Duration(s.rand.ExpFloat64() * float64(s.lease))
@@ -75,6 +85,9 @@ func (s *simulation) trouble() {
 		return
 	}
 	for _, t := range troubles {
+		if !happens(t.name, true) {
+			continue
+		}
 		if which -= t.often; which >= 0 {
 			continue
 		}
@@ -83,6 +96,7 @@ func (s *simulation) trouble() {
 		}
 		s.note("%s: %s, %v", t.name, p.name, d.Round(time.Millisecond))
 		s.set(func() { s.sum.troubles[t.name]++ })
+		s.disturb()
 		t.cause(s, p, d)
 		wait()
 		s.check()
@@ -102,7 +116,13 @@ func (s *simulation) suffers(p *peer, d time.Duration) {
 	if p != nil {
 		wrong = &p.wrong
 	}
-	*wrong = append(*wrong, span{now, now.Add(d)})
+	*wrong = append(*wrong, span{from: now, to: now.Add(d)})
+}
+
+// answersBadly notes that the server does not do what it is asked for, for d.
+func (s *simulation) answersBadly(d time.Duration) {
+	now := time.Now()
+	s.set(func() { s.wrong = append(s.wrong, span{now, now.Add(d), true}) })
 }
 
 // fault is something that a network can do.
@@ -155,7 +175,7 @@ func (s *simulation) reset(p *peer) {
 
 // lose has one request of p meet a fate, and provokes one that is rare.
 func (s *simulation) lose(p *peer, d time.Duration) {
-	script := []string{"acquire", "renew", "release", "holder"}[s.rand.IntN(4)]
+	script := []string{"acquire", "renew", "release", "look"}[s.rand.IntN(4)]
 	fate := redistest.Fate(s.rand.IntN(4))
 	name := []string{"reply lost of ", "reset behind ", "reset before ", "one way from "}[fate] + script
 	sleeps := fate == redistest.OneWay && s.rand.IntN(2) == 0 && s.canSuspend(p)
@@ -176,7 +196,7 @@ func (s *simulation) lose(p *peer, d time.Duration) {
 			p.machine.suspend(left)
 		}
 		s.set(func() {
-			p.wrong = append(p.wrong, span{now, now})
+			p.wrong = append(p.wrong, span{from: now, to: now})
 			p.deaf = p.deaf || fate == redistest.Lose
 			s.sum.troubles[name]++
 		})
@@ -198,23 +218,13 @@ func (s *simulation) lose(p *peer, d time.Duration) {
 	}
 }
 
-// scriptOf returns the name of the script that a request calls. They differ in their
-// keys and the number of their arguments.
+// scriptOf returns the name of the script that a request calls, "" for none.
 func scriptOf(request []byte) string {
-	lines := strings.SplitN(string(request), "\r\n", 8)
-	if len(lines) < 8 || !strings.HasPrefix(lines[2], "EVAL") {
+	lines := strings.SplitN(string(request), "\r\n", 6)
+	if len(lines) < 6 || !strings.HasPrefix(lines[2], "EVAL") {
 		return ""
 	}
-	parts, _ := strconv.Atoi(strings.TrimPrefix(lines[0], "*"))
-	switch keys := lines[6]; {
-	case keys == "1":
-		return "release"
-	case parts == 5:
-		return "holder"
-	case parts == 9:
-		return "renew"
-	}
-	return "acquire"
+	return protocol.NameOf(lines[4])
 }
 
 // resign ends a term, if there is one, at once.
@@ -275,7 +285,7 @@ func (s *simulation) suspend(p *peer, d time.Duration) {
 func (s *simulation) clockForward(p *peer, d time.Duration) {
 	p.machine.step(d)
 	now := time.Now()
-	s.set(func() { p.wrong = append(p.wrong, span{now.Add(-d), now}) })
+	s.set(func() { p.wrong = append(p.wrong, span{from: now.Add(-d), to: now}) })
 }
 
 // canSetBack reports whether the monotonic clock of p tells how much time passes.

@@ -14,20 +14,31 @@ import (
 // simulation.mu, for the server tells it of writes while its own lock is held.
 
 const (
-	lockKey  = "k"
-	fenceKey = "{k}:fence"
+	lockKey     = "k"
+	fenceKey    = "{k}:fence"
+	lockChannel = "setlock:k"
 )
 
 // A grant is an acquisition, as the server has made it.
 type grant struct {
-	p     *peer
-	value string
-	at    time.Time
-	used  bool // its work was called
+	p         *peer
+	n         int // how many there were before
+	fence     int64
+	value     string
+	at        time.Time
+	announced bool
+	confirmed bool // by the replicas, if there are any
+	used      bool // its work was called
 }
 
 // A span is a time in which something was wrong.
-type span struct{ from, to time.Time }
+type span struct {
+	from, to time.Time
+	answers  bool // the server answers, though not as it should
+}
+
+// meets reports whether a part of the time from from to to is in w.
+func (w span) meets(from, to time.Time) bool { return !w.to.Before(from) && !w.from.After(to) }
 
 func (w span) String() string { return w.from.Format("04:05.000 for ") + w.to.Sub(w.from).String() }
 
@@ -38,10 +49,10 @@ func (s *simulation) glance() time.Duration { return s.lease/20 + time.Milliseco
 
 // renewal is when one whom nothing keeps from it has renewed: a third after the one
 // before, or a retry later.
-func (s *simulation) renewal() time.Duration { return s.lease/3 + s.lease/20 + slack }
+func (s *simulation) renewal() time.Duration { return s.lease/3 + s.lease/20 + s.slack() }
 
-// slack is for what takes no time in a bubble, and for whole milliseconds.
-const slack = 5 * time.Millisecond
+// slack is for what takes no time but that of the network, and for whole milliseconds.
+func (s *simulation) slack() time.Duration { return 5*time.Millisecond + 12*s.latency + 6*s.jitter }
 
 // key returns what stands in the lock key, and for how long.
 func (s *simulation) key() (string, time.Duration) {
@@ -56,7 +67,8 @@ func (s *simulation) excuse() {
 	value, _ := s.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told = unknown
+	s.holds, s.told, s.toldAt = unknown, unknown, time.Now()
+	s.hand = nil
 	if value != "" && value != foreign {
 		s.events = append(s.events, time.Now())
 	}
@@ -98,7 +110,7 @@ func (p *peer) believes() bool {
 }
 
 // elected is called by the work of p when it begins.
-func (s *simulation) elected(p *peer, ctx context.Context, fence int64) {
+func (s *simulation) elected(ctx context.Context, p *peer, fence int64) {
 	value, left := s.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +144,7 @@ func (s *simulation) elected(p *peer, ctx context.Context, fence int64) {
 }
 
 // ended is called by the work of p when its context has ended, before it returns.
-func (s *simulation) ended(p *peer, ctx context.Context) {
+func (s *simulation) ended(ctx context.Context, p *peer) {
 	value, left := s.key()
 	cause := context.Cause(ctx)
 	s.mu.Lock()
@@ -209,7 +221,15 @@ func (s *simulation) check() {
 		}
 		s.follows(p, leader, value, fence)
 		s.orphaned(p, value)
+		short := p.lacks(now)
 		s.mu.Unlock()
+		if short > 0 && p.e.Check(short) == nil {
+			s.errorf("%s: Check is nil, and no attempt was confirmed for %v", p.name, short)
+		}
+	}
+	s.handedOver()
+	if s.looker != nil {
+		s.looker.check(value, fence)
 	}
 	if believers > 1 {
 		s.errorf("%d have the key", believers)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -21,6 +23,7 @@ type peer struct {
 	name    string // of this life alone
 	machine *machine
 	network *redistest.Network
+	latency time.Duration // of its network when nothing is wrong
 	e       *election.Election
 	stop    context.CancelFunc
 	done    chan struct{} // Run has returned for good
@@ -28,19 +31,25 @@ type peer struct {
 	mood    *rand.Rand
 
 	// Of the driver.
-	faults  []*redistest.Faults // of its network, besides those of all
-	leaving bool                // it was stopped
-	gone    bool                // it has ended, and that was seen
+	faults []*redistest.Faults // of its network, besides those of all
 
 	// Guarded by simulation.mu.
 	killed   bool
+	leaving  bool            // it was stopped
+	gone     bool            // it has ended, and that was seen
 	wrong    []span          // what was wrong with it, and when
+	burnt    []time.Time     // when it met a connection to a server that does not serve any more
+	broken   []time.Time     // when it met one that was broken
+	flaps    int             // troubles that end its connections that subscribe
+	short    time.Time       // since when no replica has confirmed an attempt of its, or of anybody; zero: one has
+	resigned int64           // the fence of its last term that ended so
 	deaf     bool            // it has lost replies: it may listen to a dead connection
 	ctx      context.Context // of its work, nil when it does not work
 	fence    int64           // of its last term
 	start    time.Time       // of that term
 	working  bool
 	returned time.Time       // when its work last did
+	rests    time.Time       // until when it may let others go first
 	led      int64           // the fence of which Changes last said that it leads
 	told     election.Change // the last
 }
@@ -54,13 +63,14 @@ func (s *simulation) begin(slot int) {
 		s:       s,
 		name:    fmt.Sprintf("c%d.%d", slot, s.lives),
 		machine: newMachine(),
-		network: redistest.NewNetwork(s.t, s.server.Dial),
 		done:    make(chan struct{}),
 		began:   time.Now(),
 		mood:    rand.New(rand.NewPCG(s.seed, uint64(s.lives))),
 	}
-	p.e = candidate(s.t, p.network.Dial, p.name, p.work)
-	p.e.Lock.Lease = s.lease
+	p.latency = time.Duration(p.mood.Int64N(int64(s.latency) + 1))
+	p.network = redistest.NewNetwork(s.t, func(ctx context.Context) (net.Conn, error) { return s.dial(ctx, p) })
+	p.e = candidate(s.t, p.dial, p.name, p.work)
+	p.e.Lock.Lease, p.e.Lock.Replicas = s.lease, s.replicas
 	p.e.BackOff = func() backoff.BackOff {
 		return backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(s.lease/40),
@@ -114,16 +124,28 @@ func (p *peer) work(ctx context.Context) error {
 	s := p.s
 	fence, _ := setlock.FenceFromContext(ctx)
 	mood, linger := p.mood.Float64(), time.Duration(p.mood.ExpFloat64()*float64(s.lease)/4)
-	s.elected(p, ctx, fence)
+	s.elected(ctx, p, fence)
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		p.rests = time.Now().Add(s.lease / 2) // longer than any step of its pace
+		if errors.Is(context.Cause(ctx), election.ErrResigned) {
+			p.resigned = fence
+			p.rests = time.Now().Add(s.lease / 20) // longer than the first
+		}
 		p.ctx, p.working, p.returned = nil, false, time.Now()
 	}()
 	select {
 	case <-s.calm:
-		mood = 1
+		mood = 0.5
 	default:
+	}
+	soon := 0.1
+	if *simOnly != "" {
+		soon = 0
+		if happens("resign soon", true) {
+			soon = 0.5
+		}
 	}
 	switch {
 	case mood < 0.05:
@@ -133,14 +155,23 @@ func (p *peer) work(ctx context.Context) error {
 	case mood < 0.2: // a while of work, and that is it
 		select {
 		case <-ctx.Done():
-			s.ended(p, ctx)
+			s.ended(ctx, p)
 		case <-time.After(linger):
 		case <-s.calm:
 		}
 		return nil
+	case mood > 1-soon: // resigns soon, or at once
+		linger = time.Duration(p.mood.Int64N(int64(s.lease/100))) / []time.Duration{1, 8, 100}[p.mood.IntN(3)]
+		select {
+		case <-ctx.Done():
+		case <-s.calm:
+		case <-time.After(linger):
+			s.set(func() { s.sum.troubles["resign soon"]++ })
+			p.e.Resign()
+		}
 	}
 	<-ctx.Done()
-	s.ended(p, ctx)
+	s.ended(ctx, p)
 	if mood < 0.4 { // ignores its context for a while
 		select {
 		case <-time.After(linger):
@@ -153,7 +184,7 @@ func (p *peer) work(ctx context.Context) error {
 
 // apply makes the network as bad as all that is wrong with it.
 func (p *peer) apply() {
-	f := redistest.Faults{HoldReplies: p.machine.asleep(0)}
+	f := redistest.Faults{HoldReplies: p.machine.asleep(0), Delay: p.latency, Jitter: p.s.jitter}
 	for _, faults := range [][]*redistest.Faults{p.faults, p.s.faults} {
 		for _, g := range faults {
 			f.HoldRequests = f.HoldRequests || g.HoldRequests
@@ -177,7 +208,7 @@ func (p *peer) troubled(from, to time.Time) []span {
 	var found []span
 	for _, spans := range [][]span{p.wrong, p.s.wrong} {
 		for _, w := range spans {
-			if !w.to.Before(from) && !w.from.After(to) {
+			if w.meets(from, to) {
 				found = append(found, w)
 			}
 		}
@@ -185,12 +216,28 @@ func (p *peer) troubled(from, to time.Time) []span {
 	return found
 }
 
+// reaches reports whether p reached the server, whatever that answered. simulation.mu
+// is locked.
+func (p *peer) reaches(from, to time.Time) bool {
+	return !slices.ContainsFunc(p.troubled(from, to), func(w span) bool { return !w.answers })
+}
+
+// stumbled reports whether p has met a connection since from that was of no use, because
+// of what was wrong before. simulation.mu is locked.
+func (p *peer) stumbled(from time.Time) bool {
+	return lately(p.burnt, from) || lately(p.broken, from)
+}
+
+func lately(times []time.Time, from time.Time) bool {
+	return len(times) > 0 && !times[len(times)-1].Before(from)
+}
+
 // calmSince reports whether nothing was. simulation.mu is locked.
 func (p *peer) calmSince(from, to time.Time) bool { return len(p.troubled(from, to)) == 0 }
 
 // leave ends the process as a signal does that it handles.
 func (p *peer) leave() {
-	p.leaving = true
+	p.s.set(func() { p.leaving = true })
 	p.stop()
 }
 

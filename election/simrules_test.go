@@ -14,14 +14,34 @@ import (
 // follows checks that a candidate which nothing keeps from it knows who leads. s.mu is locked.
 func (s *simulation) follows(p *peer, leader setlock.Holder, value, fence string) {
 	now := time.Now()
-	if p.working || !p.calmSince(now.Add(-s.lease*3/2), now) || now.Before(p.began.Add(s.lease)) {
+	from := now.Add(-s.lease * 3 / 2)
+	if p.working || !p.calmSince(from, now) || lately(p.burnt, from) || now.Before(p.began.Add(s.lease)) {
 		return
 	}
-	bound := s.lease + slack // when nobody announces it
-	if value == s.told && !p.deaf && now.Sub(p.returned) > 2*s.lease {
-		bound = s.lease/10 + slack
+	s.knows(p, p.name, leader, value, fence, !p.deaf && now.Sub(p.returned) > 2*s.lease)
+}
+
+// knows checks that one who listens knows who holds the lock: p, or the onlooker. s.mu
+// is locked.
+func (s *simulation) knows(p *peer, name string, leader setlock.Holder, value, fence string, hears bool) {
+	now := time.Now()
+	since, bound := s.since, s.lease+s.slack() // when nobody announces it
+	if s.replicas > 0 {
+		bound += s.lease / 5 // before one is believed of whom nobody has heard
+		if p != nil && p.returned.After(since) {
+			since = p.returned
+		}
 	}
-	if now.Sub(s.since) <= bound {
+	if value == s.told && hears {
+		bound = s.lease/10 + s.slack()
+		if s.toldAt.After(since) {
+			since = s.toldAt
+		}
+		if s.replicas > 0 && !s.listened(p, s.toldAt) {
+			bound += s.lease / 6 // it may be undone, for all that is known without an announcement
+		}
+	}
+	if now.Sub(since) <= bound {
 		return
 	}
 	want := setlock.Holder{}
@@ -31,11 +51,11 @@ func (s *simulation) follows(p *peer, leader setlock.Holder, value, fence string
 	} else if value != "" {
 		want.Owner = value
 	}
-	if want.Owner == p.name {
+	if want.Owner == name {
 		return // its own lost acquisition, or what it could not release
 	}
 	if leader.Owner != want.Owner || leader.Fence != want.Fence {
-		s.errorf("%s: Leader is %+v, and should be %+v for %v", p.name, leader, want, now.Sub(s.since))
+		s.errorf("%s: Leader is %+v, and should be %+v for %v", name, leader, want, now.Sub(since))
 	}
 }
 
@@ -46,9 +66,13 @@ func (s *simulation) orphaned(p *peer, value string) {
 	if _, owner, _ := strings.Cut(value, ":"); owner != p.name || p.working && g != nil && g.value == value {
 		return
 	}
+	if g := s.values[value]; g == nil || g.at.Before(s.stepped) {
+		return // it lives on for longer than its Lock can know
+	}
 	now := time.Now()
 	// A third for the attempt, a step of the pace, and the next attempt.
-	if long := s.lease * 3 / 4; value == s.told && now.Sub(s.since) > long && p.calmSince(now.Add(-long), now) {
+	from := now.Add(-s.lease * 3 / 4)
+	if value == s.holds && s.since.Before(from) && now.Sub(p.returned) > s.slack() && p.calmSince(from, now) && !lately(p.burnt, from) {
 		s.errorf("%s: the key stands for its acquisition %q, under which nobody works", p.name, value)
 	}
 }
@@ -60,7 +84,8 @@ func (s *simulation) left(value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.grants[s.fence]
-	if g != nil && g.value == value && !g.used && g.p.gone && !g.p.killed && g.p.calmSince(g.at.Add(1), now) {
+	if g != nil && g.value == value && !g.used && g.p.gone && !g.p.killed && now.Sub(g.at) > s.slack() &&
+		g.p.calmSince(g.at.Add(1), now) && !g.p.stumbled(g.at) {
 		s.errorf("%s: the key stands for its acquisition %q, and it has ended", g.p.name, value)
 	}
 }
@@ -70,9 +95,10 @@ func (s *simulation) hears(p *peer, before, c election.Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.grants[c.Fence]
+	led := s.grants[p.led]
 	wrong := ""
 	switch {
-	case c.Leading && (before.Leading || c.Fence <= p.led || c.Leader != p.name || c.Err != nil):
+	case c.Leading && (before.Leading || g == nil || led != nil && g.n <= led.n || c.Leader != p.name || c.Err != nil):
 		wrong = "no beginning of a term"
 	case before.Leading && (c.Leader != "" || c.Fence != 0):
 		wrong = "no end of a term"
@@ -82,6 +108,8 @@ func (s *simulation) hears(p *peer, before, c election.Change) {
 		wrong = "in the past"
 	case c.Fence != 0 && (g == nil || g.p.name != c.Leader):
 		wrong = "nobody has led so"
+	case g != nil && s.replicas > 0 && !g.confirmed && (c.Leading || p.reaches(g.at, time.Now()) && time.Since(g.at) < s.lease/6):
+		wrong = "nobody has confirmed that"
 	case c.Fence == 0 && c.Leader != "" && c.Leader != foreign:
 		wrong = "nobody has that name"
 	case before.Leading && c.Err == nil && p.ctx != nil && context.Cause(p.ctx) != nil && errors.Is(context.Cause(p.ctx), setlock.ErrLost):

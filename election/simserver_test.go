@@ -18,15 +18,24 @@ import (
 func (s *simulation) hook(c *server.Peer, cmd string, args ...string) bool {
 	now := time.Now()
 	switch cmd {
+	case "CLIENT": // see dial
+		s.introduced(c, args[1])
+		c.WriteOK()
+		return true
 	case "EVAL", "EVALSHA", "SUBSCRIBE", "PING": // what clients send
 		s.tick()
-		s.mu.Lock()
-		answer := s.answer
-		s.mu.Unlock()
-		if answer != "" {
+		if answer := s.refuses(c, cmd, args); answer != "" {
 			c.WriteError(answer)
 			return true
 		}
+		return cmd == "SUBSCRIBE" && s.ends(c, args)
+	case "UNSUBSCRIBE":
+		s.unsubscribed(c, args)
+	case "WAIT":
+		s.replicate(c, args)
+		return true
+	case "PUBLISH":
+		s.announces(args)
 	case "SET":
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -43,12 +52,22 @@ func (s *simulation) hook(c *server.Peer, cmd string, args ...string) bool {
 			return false
 		}
 		_, owner, _ := strings.Cut(args[1], ":")
-		s.grants[s.fence] = &grant{p: s.names[owner], value: args[1], at: now}
-		s.told = args[1]
+		s.given++
+		g := &grant{p: s.names[owner], n: s.given, fence: s.fence, value: args[1], at: now}
+		s.grants[s.fence], s.values[g.value] = g, g
+		s.holds = args[1]
+		s.taken(g)
 	case "DEL":
 		s.mu.Lock()
-		value := s.told
-		s.told = ""
+		value := s.holds
+		s.holds = ""
+		g := s.values[value]
+		if g != nil && !g.announced && now.Sub(g.at) > s.lease/12 {
+			s.told, s.toldAt = unknown, now // some may know of it
+		}
+		if g != nil && g.used {
+			s.released(g)
+		}
 		var p *peer
 		for _, q := range s.peers {
 			if g := s.grants[q.fence]; g != nil && g.value == value && q.working && !q.killed {
@@ -72,15 +91,34 @@ func (s *simulation) hook(c *server.Peer, cmd string, args ...string) bool {
 	return false
 }
 
+// announces notes what everybody is told.
+func (s *simulation) announces(args []string) {
+	if args[0] != lockChannel {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := ""
+	if fields := strings.SplitN(args[1], " ", 5); fields[0] == "acquired" && len(fields) == 5 {
+		told = fields[4]
+		if g := s.values[told]; g != nil {
+			g.announced = true
+		}
+	}
+	s.told, s.toldAt = told, time.Now()
+}
+
 func (s *simulation) errors(_ *peer, d time.Duration) {
-	answer := []string{"READONLY x", "LOADING x", "CLUSTERDOWN x", "MISCONF x", "NOAUTH x", "BUSY x"}[s.rand.IntN(6)]
-	s.suffers(nil, d)
+	answer := []string{
+		"READONLY x", "LOADING x", "CLUSTERDOWN x", "MASTERDOWN x", "MISCONF x", "NOAUTH x", "BUSY x",
+	}[s.rand.IntN(7)]
+	s.answersBadly(d)
 	s.set(func() { s.answer = answer })
 	s.after(d, func() { s.set(func() { s.answer = "" }) })
 }
 
 func (s *simulation) outOfMemory(_ *peer, d time.Duration) {
-	s.suffers(nil, d)
+	s.answersBadly(d)
 	s.set(func() { s.full = true })
 	s.after(d, func() { s.set(func() { s.full = false }) })
 }
@@ -220,9 +258,25 @@ func (s *simulation) serverForward(_ *peer, d time.Duration) {
 	s.key() // what has expired until now, has
 	s.excuse()
 	if s.rand.IntN(4) == 0 {
-		d += 2 * time.Hour
+		d += 3 * time.Hour
 	}
 	s.stepServer(d)
+}
+
+// fencesDown has the server lose its data, and its clock be set back to before the
+// beginning: nobody promises then that fences increase.
+func (s *simulation) fencesDown(_ *peer, d time.Duration) {
+	s.flush()
+	s.clock.Lock()
+	if s.clock.least.IsZero() {
+		s.clock.least = s.began
+	}
+	s.clock.least = s.clock.least.Add(-24*time.Hour - d)
+	back := time.Now().Add(s.clock.ahead).Sub(s.clock.least)
+	s.clock.Unlock()
+	s.shots = nil
+	s.set(func() { s.fence = 0 })
+	s.stepServer(-back)
 }
 
 // canStepBack reports whether the fence key has the last fence: if not, nobody promises
@@ -239,6 +293,7 @@ func (s *simulation) canStepBack(_ *peer) bool {
 func (s *simulation) serverBack(_ *peer, d time.Duration) {
 	s.key() // what has expired until now, has
 	s.stepServer(-d)
+	s.set(func() { s.stepped = time.Now() })
 	for _, key := range []string{lockKey, fenceKey} {
 		if left := s.server.TTL(key); left > 0 {
 			s.server.SetTTL(key, left+d)

@@ -107,7 +107,7 @@ func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, c.some(c.pace))
 		c.believe()
-		if c.unknown >= 6 { // more than that, a Lock does not remember
+		if c.unknown >= 20 { // more than that, a Lock does not remember
 			pause(ctx, 5*c.lock.Lease)
 			c.unknown = 0
 		}
@@ -138,6 +138,10 @@ func (c *client) acquireOrDo(ctx context.Context) {
 
 // any makes one call of any kind but Do.
 func (c *client) any(ctx context.Context) {
+	if c.hold != 0 && c.mood.IntN(4) == 0 {
+		c.setTime(ctx, extend)
+		return
+	}
 	switch c.mood.IntN(10) {
 	case 0:
 		c.acquire(ctx)

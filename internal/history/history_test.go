@@ -59,7 +59,7 @@ func TestHistories(t *testing.T) {
 	for _, kind := range []string{
 		"acquire unknown", "acquire done", "acquire mine", "acquire other", "renew unknown", "renew done", "renew notHeld",
 		"extend unknown", "extend done", "extend notHeld", "release unknown", "release done", "release notHeld", "look done",
-		"look nobody", "believe done", "finish unknown", "finish done", "remove done", "write unknown", "write done", "write refused",
+		"look nobody", "believe done", "finish unknown", "finish done", "remove done", "persist done", "write unknown", "write done", "write refused",
 		"read done",
 	} {
 		if told[kind] == 0 && *seed == 0 && *seeds >= 15 {
@@ -74,7 +74,7 @@ func record(t *testing.T, seed uint64) (ops []op, w *witness) {
 		h := newHistory()
 		server := redistest.NewEmbedded(t)
 		redistest.Do(t, server.Dial, "PING")
-		w = newWitness(t, h, server)
+		w = newWitness(t, h, server, seed)
 		ctx, cancel := context.WithTimeout(t.Context(), virtualTime)
 		defer cancel()
 		var work sync.WaitGroup

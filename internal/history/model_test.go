@@ -19,6 +19,7 @@ const (
 	believe                // a client believes that it holds the lock
 	finish                 // what Do does last
 	remove                 // somebody deletes the key
+	persist                // somebody removes its expiry
 	register               // from here on, of the fenced register
 	write
 	read
@@ -26,7 +27,7 @@ const (
 
 func (a action) String() string {
 	return [...]string{
-		"acquire", "renew", "extend", "release", "look", "believe", "finish", "remove", "register", "write", "read",
+		"acquire", "renew", "extend", "release", "look", "believe", "finish", "remove", "persist", "register", "write", "read",
 	}[a]
 }
 
@@ -188,7 +189,9 @@ func (s state) step(o op, tolerance slack) []state {
 	exactly := known && s.hold == o.hold
 	// No client is told how much is left of what it may undo at any time.
 	tell := func(s state) state {
-		if o.left != 0 && s.holding != orphan {
+		if o.left < 0 && s.holding != orphan {
+			s.zone = s.zone.left(ages/2, forever)
+		} else if o.left != 0 && s.holding != orphan {
 			least := int64(o.left)
 			if o.left == time.Millisecond {
 				least = 0 // a millisecond is also less than that
@@ -233,24 +236,32 @@ func (s state) step(o op, tolerance slack) []state {
 		}
 	case renew, extend:
 		d := int64(o.d)
-		set := alive
+		set, bare := alive, alive
+		bare.zone = never
 		if o.action == renew {
 			if s.holding == kept {
 				d = max(d, int64(s.lease))
 			}
 			set.zone = set.zone.expireIn(d, d+slack)
 		} else {
-			set.zone = set.zone.extend(d-int64(time.Millisecond), d+slack)
+			// A key without expiry gets one again, which is not earlier.
+			bare.zone = alive.zone.left(ages/2, forever)
+			if !bare.zone.empty() {
+				bare.zone = bare.zone.expireIn(d-int64(time.Millisecond), ages/4)
+			}
+			set.zone = set.zone.left(-forever, ages/2).extend(d-int64(time.Millisecond), d+slack)
 		}
 		switch o.outcome {
 		case done:
 			if exactly {
 				add(set)
+				add(bare)
 			}
 		case unknown:
 			add(s)
 			if exactly {
 				add(set)
+				add(bare)
 			}
 		case notHeld:
 			add(gone)
@@ -307,6 +318,16 @@ func (s state) step(o op, tolerance slack) []state {
 		}
 	case remove:
 		add(s.released())
+	case persist:
+		add(gone)
+		if !alive.zone.empty() {
+			least := ages
+			if s.holding == orphan {
+				least = 0 // for it is undone at some time
+			}
+			alive.zone = alive.zone.expireIn(least, ages)
+		}
+		add(alive)
 	}
 	return next
 }

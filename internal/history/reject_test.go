@@ -49,6 +49,7 @@ func TestChecker(t *testing.T) {
 	reads := func(fence int64, value int) op { return op{action: read, fence: fence, value: value, outcome: done} }
 	gone := op{action: look, outcome: nobody}
 	removed := op{action: remove, outcome: done}
+	persisted := op{action: persist, outcome: done}
 	removes := func(fence int64, left time.Duration) op {
 		return op{action: remove, outcome: done, fence: fence, left: left}
 	}
@@ -69,6 +70,21 @@ func TestChecker(t *testing.T) {
 		}},
 		"two holders before the release": {false, []op{
 			during(0, 1, took(1, 1, 5)), during(2, 3, took(2, 2, 6)), during(4, 5, releases(1, 1, done)),
+		}},
+		"the expiry removed": {true, []op{
+			during(0, 1, took(1, 1, 5)), during(2, 3, persisted), during(5000, 5001, sees(1, 5)), during(5002, 5003, told(denied(2), -time.Millisecond)),
+		}},
+		"the expiry removed, and expired": {false, []op{
+			during(0, 1, took(1, 1, 5)), during(2, 3, persisted), during(5000, 5001, took(2, 2, 6)),
+		}},
+		"told of no expiry where there is one": {false, []op{
+			during(0, 1, took(1, 1, 5)), during(2, 3, told(denied(2), -time.Millisecond)),
+		}},
+		"the expiry removed, and given back": {true, []op{
+			during(0, 1, took(1, 1, 5)), during(2, 3, persisted), during(4, 5, extends(1, 1, time.Second, done)), during(1900, 1901, took(2, 2, 6)),
+		}},
+		"the expiry removed, and given back for too short a time": {false, []op{
+			during(0, 1, took(1, 1, 5)), during(2, 3, persisted), during(4, 5, extends(1, 1, time.Second, done)), during(900, 901, took(2, 2, 6)),
 		}},
 		"the key removed": {true, []op{
 			during(0, 1, took(1, 1, 5)), during(2, 3, removed), during(4, 5, took(2, 2, 6)),

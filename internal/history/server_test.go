@@ -2,11 +2,9 @@ package history_test
 
 import (
 	"bufio"
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
+	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 )
 
@@ -25,7 +24,7 @@ const fenceKey = "{" + lockKey + "}:fence"
 // A view is what stands in Redis.
 type view struct {
 	value string        // of the lock key, "" for none
-	left  time.Duration // until that expires
+	left  time.Duration // until that expires; ages for never
 	fence string
 }
 
@@ -36,16 +35,24 @@ func (v view) String() string {
 	return fmt.Sprintf("%s for %v, fence %q", v.value, v.left, v.fence)
 }
 
+// told is the remaining time as a client is told it.
+func (v view) told() time.Duration {
+	if v.left == time.Duration(ages) {
+		return -time.Millisecond
+	}
+	return max(v.left.Truncate(time.Millisecond), time.Millisecond)
+}
+
 // number is the fence as a number.
 func (v view) number() int64 {
 	n, _ := strconv.ParseInt(v.fence, 10, 64)
 	return n
 }
 
-// An event is one script that the server has run, or the key that was removed.
+// An event is one script that the server has run, or the key or its expiry that was removed.
 type event struct {
 	at            int64
-	script        string // the name of its file; "remove"
+	script        string // the name of its file; "remove", "persist"
 	args          []string
 	before, after view
 	early         bool // it has released what a Do still worked under
@@ -60,23 +67,16 @@ func (e event) String() string {
 type witness struct {
 	*history
 	server *redistest.Embedded
-	names  map[string]string // of scripts, by what a client calls them by
 
 	mu     sync.Mutex // held while a script runs
+	mood   *rand.Rand
 	inner  atomic.Pointer[server.Peer]
 	events []event
+	would  int64 // when the key would have expired whose expiry was removed last
 }
 
-func newWitness(t testing.TB, h *history, server *redistest.Embedded) *witness {
-	w := &witness{history: h, server: server, names: make(map[string]string)}
-	for _, name := range []string{"acquire", "renew", "extend", "release", "holder"} {
-		source, err := os.ReadFile(filepath.Join("..", "..", "setlock", name+".lua"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash := sha1.Sum(source)
-		w.names[string(source)], w.names[hex.EncodeToString(hash[:])] = name, name
-	}
+func newWitness(t testing.TB, h *history, server *redistest.Embedded, seed uint64) *witness {
+	w := &witness{history: h, server: server, mood: rand.New(rand.NewPCG(seed, 2000))}
 	server.Server().SetPreHook(w.hook)
 	return w
 }
@@ -84,19 +84,27 @@ func newWitness(t testing.TB, h *history, server *redistest.Embedded) *witness {
 func (w *witness) view() view {
 	value, _ := w.server.Get(lockKey)
 	fence, _ := w.server.Get(fenceKey)
-	return view{value, w.server.TTL(lockKey), fence}
+	left := w.server.TTL(lockKey)
+	if value != "" && left == 0 {
+		left = time.Duration(ages) // it has no expiry
+	}
+	return view{value, left, fence}
 }
 
 // hook runs a script in the place of the server. What it calls comes by again, and
-// is the server's.
+// is the server's. Sometimes the key loses its expiry just before, and the reply is lost.
 func (w *witness) hook(peer *server.Peer, cmd string, args ...string) bool {
-	if len(args) < 2 || w.names[args[0]] == "" || w.inner.Load() == peer {
+	if len(args) < 2 || protocol.NameOf(args[0]) == "" || w.inner.Load() == peer {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	lost := false
+	if w.mood.IntN(200) == 0 || protocol.NameOf(args[0]) == "extend" && w.mood.IntN(3) == 0 {
+		lost = w.persist() && w.mood.IntN(2) == 0
+	}
 	keys, _ := strconv.Atoi(args[1])
-	e := event{at: w.now(), script: w.names[args[0]], args: args[2+keys:], before: w.view()}
+	e := event{at: w.now(), script: protocol.NameOf(args[0]), args: args[2+keys:], before: w.view()}
 	untold := w.untold(e.before.number())
 	var reply strings.Builder
 	buffer := bufio.NewWriter(&reply)
@@ -108,6 +116,10 @@ func (w *witness) hook(peer *server.Peer, cmd string, args ...string) bool {
 	e.early = untold && e.script == "release" && e.before.value != "" && e.after.value == ""
 	if !strings.HasPrefix(reply.String(), "-") || e.after != e.before { // not a refusal, such as NOSCRIPT
 		w.events = append(w.events, e)
+	}
+	if lost {
+		peer.Close()
+		return true
 	}
 	peer.WriteRaw(reply.String())
 	return true
@@ -121,6 +133,9 @@ func (w *witness) remove(all bool) {
 	e := event{at: o.call, script: "remove", before: w.view()}
 	if e.before.value != "" {
 		o.fence, o.left = e.before.number(), e.before.left
+		if e.before.left == time.Duration(ages) {
+			o.left = time.Duration(max(w.would-o.call, 0)) // what its holder may believe
+		}
 	}
 	w.server.Del(lockKey)
 	if all {
@@ -129,6 +144,21 @@ func (w *witness) remove(all bool) {
 	e.after = w.view()
 	w.events = append(w.events, e)
 	w.add(o)
+}
+
+// persist removes the expiry of the key, as somebody may by hand: the key does not
+// expire before it would have. It reports whether there was one. w.mu is locked.
+func (w *witness) persist() bool {
+	e := event{at: w.now(), script: "persist", before: w.view()}
+	if e.before.value == "" || e.before.left == time.Duration(ages) {
+		return false
+	}
+	w.would = e.at + int64(e.before.left)
+	w.server.Server().Dispatch(server.NewPeer(bufio.NewWriter(io.Discard)), []string{"PERSIST", lockKey})
+	e.after = w.view()
+	w.events = append(w.events, e)
+	w.add(op{action: persist, outcome: done, call: e.at})
+	return true
 }
 
 // judge fails t unless the events, in the order in which they were, are legal, and
@@ -171,8 +201,7 @@ func (e event) ops(id func(value string) int) []op {
 		if v.value == "" {
 			return op{action: look, outcome: nobody}
 		}
-		left := max(v.left.Truncate(time.Millisecond), time.Millisecond)
-		return op{action: look, outcome: done, owner: id(v.value), fence: v.number(), left: left}
+		return op{action: look, outcome: done, owner: id(v.value), fence: v.number(), left: v.told()}
 	}
 	does := func(a action, value string, what outcome) op {
 		return op{action: a, client: id(value), hold: id(value), outcome: what}
@@ -180,11 +209,11 @@ func (e event) ops(id func(value string) int) []op {
 	ops := []op{look(e.before)}
 	switch held := e.before.value; e.script {
 	case "acquire":
-		value, believed, unsure := e.args[0], e.args[4], e.args[5:]
-		switch {
-		case held != "" && held == believed:
+		value := e.args[0]
+		switch known := slices.Contains(e.args[1:], held); {
+		case held != "" && known && e.after.value == held: // what it believes to hold
 			ops = append(ops, does(acquire, held, mine))
-		case held != "" && !slices.Contains(unsure, held):
+		case held != "" && held != value && !known:
 			ops = append(ops, does(acquire, value, other))
 		default:
 			if held != "" {
@@ -212,6 +241,8 @@ func (e event) ops(id func(value string) int) []op {
 		}
 	case "remove":
 		ops = append(ops, op{action: remove, outcome: done})
+	case "persist":
+		ops = append(ops, op{action: persist, outcome: done})
 	}
 	return append(ops, look(e.after))
 }
@@ -235,7 +266,7 @@ func (w *witness) agree(t *testing.T, name string, ops []op) {
 			if e.before.value != e.after.value || e.before.value == "" {
 				return false
 			}
-			return o.left == 0 || o.left == max(e.before.left.Truncate(time.Millisecond), time.Millisecond)
+			return o.left == 0 || o.left == e.before.told()
 		}
 		var so func(e event) bool
 		switch o.action {
@@ -247,8 +278,8 @@ func (w *witness) agree(t *testing.T, name string, ops []op) {
 				switch o.outcome {
 				case mine:
 					return said(e) && e.before.value == values[o.hold]
-				case other:
-					return said(e) && e.before.value != values[o.hold]
+				case other: // never by what it has acquired itself
+					return said(e) && ownerOf(e.before.value) != o.client
 				}
 				if e.after.value != e.args[0] || millis(e.args[1]) != o.d || o.fence != 0 && e.after.fence != fmt.Sprint(o.fence) {
 					return false
@@ -281,8 +312,8 @@ func (w *witness) agree(t *testing.T, name string, ops []op) {
 			}
 		case look:
 			so = func(e event) bool {
-				if e.script != "holder" || o.outcome == nobody {
-					return e.script == "holder" && e.before.value == ""
+				if e.script != "look" || o.outcome == nobody {
+					return e.script == "look" && e.before.value == ""
 				}
 				return said(e) && ownerOf(e.before.value) == o.owner && e.before.fence == fmt.Sprint(o.fence)
 			}

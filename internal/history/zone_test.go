@@ -11,6 +11,9 @@ type zone struct {
 // forever is further away than anything, and three of it do not overflow.
 const forever = int64(1) << 61
 
+// ages is what is left of a key without expiry: so much, or a little less after a while.
+const ages = int64(1) << 60
+
 func sum(a, b int64) int64 {
 	switch {
 	case a >= forever || b >= forever:

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"math/rand/v2"
 	"net"
 	"time"
 )
@@ -48,7 +49,11 @@ func (n *Network) pump(l *link, q *queue, from, to net.Conn, held func(Faults) b
 			k, err := from.Read(buffer)
 			n.mu.Lock()
 			if k > 0 {
-				q.chunks = append(q.chunks, chunk{buffer[:k], time.Now().Add(n.faults.Delay)})
+				due := time.Now().Add(n.faults.Delay)
+				if q == &l.replies {
+					due = due.Add(rand.N(n.faults.Jitter + 1))
+				}
+				q.chunks = append(q.chunks, chunk{buffer[:k], due})
 			}
 			q.eof = q.eof || err != nil
 			n.change.Broadcast()
@@ -79,6 +84,9 @@ func (n *Network) pump(l *link, q *queue, from, to net.Conn, held func(Faults) b
 			q.chunks = q.chunks[1:]
 			n.mu.Unlock()
 			time.Sleep(time.Until(next.due))
+			if q == &l.replies {
+				next.data = n.withNext(q, next.data)
+			}
 			n.deliver(l, q, next.data, to)
 		}
 	}()
@@ -117,4 +125,15 @@ func (n *Network) deliver(l *link, q *queue, data []byte, to net.Conn) {
 		l.breakLocked()
 		n.mu.Unlock()
 	}
+}
+
+// withNext returns data and, behind it, what arrives at the same time, as one piece.
+func (n *Network) withNext(q *queue, data []byte) []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for len(q.chunks) > 0 && !time.Now().Before(q.chunks[0].due) {
+		data = append(data, q.chunks[0].data...)
+		q.chunks = q.chunks[1:]
+	}
+	return data
 }

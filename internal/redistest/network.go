@@ -18,6 +18,7 @@ type Faults struct {
 	LoseReplies  bool          // what servers send is lost, and so is the rest of what that connection would bring
 	Refuse       bool          // nobody can connect
 	Delay        time.Duration // everything that is sent arrives so much later
+	Jitter       time.Duration // what servers send arrives later by a random time up to this, and in order on each connection
 }
 
 // Silent is a network in which nothing arrives, in either direction.

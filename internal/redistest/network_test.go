@@ -58,6 +58,15 @@ func TestFaults(t *testing.T) {
 			t.Errorf("a delayed round trip took %v, want 200ms", got)
 		}
 
+		n.Set(redistest.Faults{Delay: 100 * time.Millisecond, Jitter: 100 * time.Millisecond})
+		start = time.Now()
+		if err := set("delayed more"); err != nil {
+			t.Errorf("delayed more: %v", err)
+		}
+		if got := time.Since(start); got < 200*time.Millisecond || got > 300*time.Millisecond {
+			t.Errorf("a delayed round trip took %v, want 200 to 300ms", got)
+		}
+
 		n.Set(redistest.Faults{LoseReplies: true})
 		if err := set("lost reply"); !timedOut(err) {
 			t.Errorf("lost reply: %v, want a timeout", err)
