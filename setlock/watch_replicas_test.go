@@ -47,6 +47,11 @@ func TestWatchWaitsForReplicas(t *testing.T) {
 			w.Server.Publish("setlock:k", locktest.Released("a"))
 			locktest.SeesNobody(t, c, 0)
 		},
+		"announced, behind fences that nobody was told of": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
+			acquire(w, "a", 7)
+			announce(w, "a", 7, 6)
+			locktest.SeesHolder(t, c, "a", 7, 0)
+		},
 		"never looked at": func(t *testing.T, w *locktest.World, c <-chan setlock.Holder) {
 			acquire(w, "a", 2)
 			announce(w, "a", 2, 1)
