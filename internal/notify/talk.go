@@ -28,22 +28,6 @@ type topic struct {
 	missing   time.Time // since when a message has been missing; zero: none is missing
 }
 
-// A listener is what a subscription receives.
-type listener struct {
-	signal  chan struct{} // one slot; full when there is something new
-	message []byte        // the newest, not taken yet; nil for none
-	missed  bool          // messages may have been missed since the last Take
-	up      bool          // messages arrive
-}
-
-// wake puts an element into c, which has one slot, unless it is full.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // A command is a Redis command that was sent and has no reply yet.
 type command struct {
 	name    string
