@@ -43,20 +43,14 @@ type doubt struct {
 	pause time.Duration // shortest time between two connections that are ended because of a doubt
 }
 
-// topic returns the topic of channel. It makes a new one if there is none.
-func (t *talk) topic(channel string) *topic {
+// listen adds l to the listeners of channel.
+func (t *talk) listen(channel string, l *listener) {
 	c := t.topics[channel]
 	if c == nil {
 		c = new(topic)
 		t.topics[channel] = c
 		t.changed[channel] = true
 	}
-	return c
-}
-
-// listen adds l to the listeners of channel.
-func (t *talk) listen(channel string, l *listener) {
-	c := t.topic(channel)
 	c.listeners = append(c.listeners, l)
 	l.up = c.confirmed
 	if l.up {
@@ -75,7 +69,7 @@ func (t *talk) leave(channel string, l *listener) {
 	}
 }
 
-// doubt records at now that a message of channel is missing.
+// doubt records that a message of channel is missing at now.
 func (t *talk) doubt(channel string, pause time.Duration, now time.Time) {
 	if c := t.topics[channel]; c.missing.IsZero() {
 		c.missing = now

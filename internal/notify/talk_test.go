@@ -193,7 +193,7 @@ func TestMuteConnectionIsGivenUp(t *testing.T) {
 func TestManyTopics(t *testing.T) {
 	c := newConversation(t)
 	for i := range 100 {
-		c.talk.topic(fmt.Sprint(i))
+		c.talk.listen(fmt.Sprint(i), new(listener))
 	}
 	commands, _, _ := c.talk.next(c.now)
 	if len(commands) != 101 {
