@@ -46,7 +46,7 @@ func (c *campaign) run(ctx context.Context) error {
 		switch {
 		case led && errors.As(err, &permanent):
 			return permanent.Err
-		case !led && errors.Is(err, setlock.ErrInvalid):
+		case !led && errors.Is(err, setlock.ErrInvalid) && !errors.Is(context.Cause(ctx), setlock.ErrInvalid):
 			return err
 		case ctx.Err() != nil:
 			return nil
@@ -59,10 +59,10 @@ func (c *campaign) run(ctx context.Context) error {
 			goesOn = c.pause(ctx)
 		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case !goesOn:
 			return err
+		case ctx.Err() != nil:
+			return nil
 		}
 	}
 }

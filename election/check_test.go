@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -134,44 +135,50 @@ func TestNotHeldProvesNothing(t *testing.T) {
 
 // Candidates that no replica confirms lead nobody, and none of them says that another one leads.
 func TestUnconfirmedLeadNobody(t *testing.T) {
-	t.Parallel()
-	s := redistest.NewServer(t) // has no replica
-	var mu sync.Mutex
-	var all []*election.Election
-	var told []election.Change
-	var readers sync.WaitGroup
-	for i := range 5 {
-		e := candidate(t, s.Dial, fmt.Sprint(i), func(context.Context) error { t.Error("elected"); return nil })
-		e.Lock.Replicas, e.Lock.Lease = 1, 2*time.Second
-		all = append(all, e)
-		changes := changesOf(t, e)
-		readers.Go(func() {
-			for c := range changes {
-				mu.Lock()
-				told = append(told, c)
-				mu.Unlock()
+	inBubble(t, func(t *testing.T, w *world) {
+		redistest.Do(t, w.server.Dial, "PING") // starts the server
+		w.server.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
+			if cmd != "WAIT" {
+				return false
 			}
+			ms, _ := strconv.Atoi(args[1])
+			time.Sleep(time.Duration(ms) * time.Millisecond)
+			c.WriteInt(0)
+			return true
 		})
-	}
-	var stops []func()
-	for _, e := range all {
-		stops = append(stops, start(t, e))
-	}
-	time.Sleep(5 * time.Second)
-	unavailable := 0
-	for _, e := range all {
-		if err := e.Check(4 * time.Second); err != nil && strings.Contains(err.Error(), "confirmed by 0 of 1 replicas") {
-			unavailable++
+		var mu sync.Mutex
+		var all []*election.Election
+		var told []election.Change
+		var readers sync.WaitGroup
+		for i := range 5 {
+			e := w.candidate(fmt.Sprint(i), func(context.Context) error { t.Error("elected"); return nil })
+			e.Lock.Replicas = 1
+			all = append(all, e)
+			changes := changesOf(t, e)
+			readers.Go(func() {
+				for c := range changes {
+					mu.Lock()
+					told = append(told, c)
+					mu.Unlock()
+				}
+			})
 		}
-	}
-	for _, stop := range stops {
-		stop()
-	}
-	readers.Wait()
-	if len(told) > 0 {
-		t.Errorf("told %d changes, want none: %+v", len(told), told[0])
-	}
-	if unavailable == 0 {
-		t.Error("Check of no candidate names the replicas")
-	}
+		var stops []func()
+		for _, e := range all {
+			stops = append(stops, start(t, e))
+		}
+		time.Sleep(20 * lease)
+		for i, e := range all {
+			if err := e.Check(19 * lease); err == nil || !strings.Contains(err.Error(), "confirmed by 0 of 1 replicas") {
+				t.Errorf("Check of %d = %v, want that no replica confirms", i, err)
+			}
+		}
+		for _, stop := range stops {
+			stop()
+		}
+		readers.Wait()
+		if len(told) > 0 {
+			t.Errorf("told %d changes, want none: %+v", len(told), told[0])
+		}
+	})
 }

@@ -21,8 +21,9 @@
 //  4. Changes reports the end of the term, unless step 2 did.
 //  5. The lock is released.
 //
-// Before step 5 no other candidate can be elected. After a loss this holds for a tenth of the
-// Lease; then another candidate may lead even while OnElected still runs.
+// Before step 5 no other candidate can be elected, unless the lock was lost. When it was lost
+// because no renewal succeeded, another candidate can be elected a tenth of the Lease later. After
+// any other loss, another candidate may lead already. It may lead even while OnElected still runs.
 //
 // So work must stop when its context ends. [Election.Check] finds work that does not stop. Work
 // that must never be done twice must check a fencing token, see [setlock.FenceFromContext].
@@ -35,7 +36,8 @@
 //
 // The effects of two leaders may overlap. A process can be stopped between its last check of its
 // context and its next write. A Redis that loses its data, or whose clock is set forward, lets
-// another candidate be elected while the old leader does not know, for up to a third of the old
-// leader's Lease. The fencing token of the old leader is stale then. Only a resource that checks
+// another candidate be elected while the old leader does not know. The old leader learns at its
+// next renewal that Redis answers, at most a third of its Lease later. If Redis does not answer, its
+// context ends when its trust ends. The fencing token of the old leader is stale then. Only a resource that checks
 // fencing tokens is protected.
 package election

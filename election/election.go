@@ -53,11 +53,14 @@ type Election struct {
 
 	// BackOff returns the pace of a Run. One step is one result of its NextBackOff. Run waits for
 	// one step after an error, after a term, and when an attempt finds the lock held while nobody
-	// is seen to lead. Run resets the pace when a leader is seen, and after a term unless OnElected
-	// returned an error within a Lease. When a step is [backoff.Stop], Run returns the last error.
+	// is seen to lead. When a step is [backoff.Stop], Run returns the last error; where there is
+	// none, because the lock is held, it waits for a tenth of the Lease.
 	//
-	// Run also resets the pace before the first use. So BackOff may return the same object each
-	// time, but not to two Elections at the same time.
+	// Run resets the pace when a leader is seen, and after a term, unless the term lasted less than
+	// a Lease and ended with an error or a loss. A term that Resign ended always resets it.
+	//
+	// Run also resets the pace before its first use. So BackOff may return the same object each
+	// time, but not to two Elections at once.
 	//
 	// If BackOff is nil, the pace is exponential with jitter from 100 ms to 5 s, without limit.
 	BackOff func() backoff.BackOff
@@ -84,8 +87,8 @@ type Election struct {
 // ends, Run returns nil, after OnElected has returned and the lock is released.
 //
 // An error of Redis never ends Run. Three things do:
-//   - The Lock is nil, has no Key or no Pool, or has a field out of range, or another Run of this
-//     Election runs. Run returns an error at once.
+//   - The Lock is nil or invalid, see [setlock.ErrInvalid], BackOff returns nil, or another Run of
+//     this Election runs. Run returns an error at once.
 //   - OnElected returns an error made by [backoff.Permanent]. Run returns the error inside it.
 //   - BackOff stops, see [backoff.Stop]. Run returns the last error, or nil if OnElected returned
 //     nil last.
@@ -116,8 +119,8 @@ func (e *Election) Run(ctx context.Context) error {
 // Resign ends the present term of this candidate, if it leads: the context of OnElected ends with
 // the cause [ErrResigned]. Resign does not wait until OnElected returns.
 //
-// After Resign, this candidate is still a candidate. The next leader is another candidate if one
-// that reaches Redis waits, however soon after the election Resign was called. Where announcements
+// After Resign, this candidate is still a candidate. If another candidate waits and can reach
+// Redis, it is the next leader, however soon after the election Resign was called. Where announcements
 // arrive, the hand-over takes a few round trips.
 //
 // This candidate follows the new leader. Without one, it campaigns again after one step of
@@ -154,8 +157,8 @@ func (e *Election) Leader() setlock.Holder {
 // Check returns an error in two cases, and nil while no Run runs:
 //   - OnElected still runs although its context ended tolerance ago. The process should be killed
 //     then, because another candidate may lead.
-//   - For tolerance, counted from the first failure, Redis has not answered as it should, or has
-//     refused every attempt to be elected. The error then contains the last error.
+//   - For tolerance, counted from the first failure, Redis has not answered, has answered with
+//     an error, or has refused every attempt to be elected. The error then contains the last error.
 //
 // An attempt that finds the lock held counts as accepted when a leader is seen. A follower sends a
 // request to Redis about once per Lease.
@@ -238,12 +241,3 @@ func (e *Election) lease() time.Duration { return cmp.Or(e.Lock.Lease, setlock.D
 
 // owner returns the Owner of the Lock, or the default if the Lock names none.
 func (e *Election) owner() string { return cmp.Or(e.Lock.Owner, protocol.DefaultOwner()) }
-
-// log logs msg with the keys that every record has. It does nothing without a Logger.
-func (e *Election) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	if e.Logger == nil {
-		return
-	}
-	attrs = append([]slog.Attr{slog.String("key", e.Lock.Key), slog.String("owner", e.owner())}, attrs...)
-	e.Logger.LogAttrs(context.Background(), level, msg, attrs...)
-}

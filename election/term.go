@@ -38,7 +38,7 @@ func (e *Election) beginTerm(ctx context.Context, fence int64) *term {
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	t.noticing.Add(1)
 	t.stop = context.AfterFunc(t.ctx, t.noticeEnd)
-	if early := e.enterTerm(t); early.fence == fence {
+	if early := e.enterTerm(t); early.err != nil && early.fence == fence {
 		t.tellEnd(early.err, false) // the lock was lost before the term began
 	}
 	return t

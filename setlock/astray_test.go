@@ -121,7 +121,8 @@ func TestPoolFindsTheServerAfterAnUndo(t *testing.T) {
 	})
 }
 
-// A wrapped connection cannot be interrupted. The server ends it.
+// A wrapped connection cannot be interrupted. Its pool closes it, because it is in a state
+// that the pool cannot reset.
 func TestPoolFindsTheServerThroughWrappedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, good, _, l := twoServers(t)

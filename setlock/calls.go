@@ -11,16 +11,16 @@ import (
 // Lock acquires the lock for d, rounded up to whole milliseconds, at least one. Lock does
 // not wait for a holder to release the lock.
 //
-// When the lock was free, Lock returns 0 and nil. The key then expires d after Redis has
-// answered, unless Extend or Renew changes its remaining time. When another holder has the
+// When the lock was free, Lock returns 0 and nil. The key then expires d after Redis has run
+// the request, unless Extend or Renew changes its remaining time. When another holder has the
 // lock, Lock returns the remaining time of the key and [ErrNotHeld]. When this Lock holds
 // it, by Lock or by a Do that runs, Lock returns the remaining time, which Lock does not
 // change, and [ErrAlreadyHeld]. A remaining time that is returned with one of these errors
 // is never 0. It is negative for a key without expiry.
 //
-// After any other error the lock is not held. An acquisition whose reply never came is
-// undone, for up to two seconds after the call, or adopted by the next Lock or Do of this
-// Lock, or released by its next Unlock.
+// After any other error the lock is not held. When a reply never comes, a helper tries to
+// undo the acquisition for up to two seconds after the call. If the helper fails, the next
+// Lock or Do of this Lock adopts the acquisition, or its next Unlock releases it.
 func (l *Lock) Lock(ctx context.Context, d time.Duration) (time.Duration, error) {
 	_, remaining, err := l.acquire(ctx, "lock", d, nil)
 	return remaining, err
@@ -30,8 +30,8 @@ func (l *Lock) Lock(ctx context.Context, d time.Duration) (time.Duration, error)
 // the lock. Under a running Do the added time lasts until the next renewal.
 //
 // A key whose expiry was removed has no remaining time. Extend sets the remaining time of
-// such a key to d, or to the time for which this Lock still trusts the key if that time is
-// longer. Under a running Do, Extend sets it to Lease at least.
+// such a key to d, or to the time that the key had left as far as this Lock knows,
+// whichever is longer. Under a running Do, Extend sets it to Lease at least.
 //
 // Extend returns [ErrNotHeld] when this Lock does not hold the key. After any other error
 // the time may or may not have been extended.
@@ -39,7 +39,10 @@ func (l *Lock) Extend(ctx context.Context, d time.Duration) error {
 	const op = "extend"
 	return l.setTime(ctx, op, func(h *hold) error {
 		d := redisTime(d)
-		before := l.holds.change(h, func(b belief) belief { return b.extending(d) })
+		before, held := l.holds.change(h, func(b belief) belief { return b.extending(d) })
+		if !held {
+			return ErrNotHeld
+		}
 		least := before.trust.key(h.clock.Now())
 		if h.session != nil {
 			least = max(least, time.Duration(l.lease()))
@@ -70,7 +73,10 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 		if h.session != nil {
 			d = max(d, time.Duration(l.lease()))
 		}
-		before := l.holds.change(h, func(b belief) belief { return b.renewing(h.clock.Now(), d) })
+		before, held := l.holds.change(h, func(b belief) belief { return b.renewing(h.clock.Now(), d) })
+		if !held {
+			return ErrNotHeld
+		}
 		mine, r := l.remote().renew(ctx, l.Pool, h, d)
 		switch {
 		case r.Err != nil && !r.Fate.MayHaveRun():
@@ -132,10 +138,10 @@ func (l *Lock) Unlock(ctx context.Context) error {
 // the key. Fence judges at the call, without asking Redis.
 //
 // The hold of a Do counts while the lock is trusted, until the function of Do has returned.
-// It counts even when the context of the function has ended together with the caller's. The
-// hold of a call of Lock counts for 0.9 of the time that Lock, Extend or Renew gave it,
+// It counts even when the ctx of Do has ended, while the function still runs. The hold of a call of Lock counts for 0.9 of the time that Lock, Extend or Renew gave it,
 // because clocks do not run alike. It counts until a call of Unlock may have released it.
-// Tokens of one Key strictly increase from hold to hold.
+// Tokens of one Key strictly increase from hold to hold. The package documentation names
+// the exceptions.
 func (l *Lock) Fence() int64 { return l.holds.fence() }
 
 // setTime calls set with the hold, to set the remaining time of its key. Only one such call

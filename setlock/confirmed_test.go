@@ -148,3 +148,28 @@ func TestReplicaThatIsStoppedAnnouncesNothing(t *testing.T) {
 		t.Errorf("Holder = %+v, %v, want fence %d", h, err, l.Fence())
 	}
 }
+
+// A reply that is not the script's is an error, and nothing is announced.
+func TestReplyThatIsNotTheScripts(t *testing.T) {
+	for name, reply := range map[string][]int{"too short": {1}, "a fence of 0": {1, 0, 0}, "a fence that is not greater": {1, 7, 7}} {
+		t.Run(name, func(t *testing.T) {
+			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+				published := replicas(t, w, func() int { return 1 })
+				w.Server.Answer(func(c *server.Peer, _ []string) bool {
+					c.WriteLen(len(reply))
+					for _, n := range reply {
+						c.WriteInt(n)
+					}
+					return true
+				}, "acquire")
+				l := w.Direct(lease)
+				l.Replicas = 1
+				_, err := l.Lock(t.Context(), time.Minute)
+				locktest.Fails(t, "Lock", err)
+				if l.Fence() != 0 || len(published()) != 0 {
+					t.Errorf("Fence = %d, published %q, want nothing", l.Fence(), published())
+				}
+			})
+		})
+	}
+}

@@ -8,8 +8,9 @@ import (
 )
 
 // A DoFunc is work that needs the lock. Its context carries the fencing token, see
-// [FenceFromContext]. The context ends when the lock is lost. The work must then stop,
-// because another process may hold the lock a tenth of the Lease later.
+// [FenceFromContext]. The context ends when the lock is lost. The work must then stop.
+// Another process may hold the lock a tenth of the Lease later, or already if the key was
+// deleted or taken.
 type DoFunc func(ctx context.Context) error
 
 // Do acquires the lock for Lease, runs f in the calling goroutine, and releases the lock.
@@ -37,10 +38,11 @@ type DoFunc func(ctx context.Context) error
 // propagates.
 //
 // When Do returns, nothing that it started still runs, even where ctx never ends, because
-// every request is bounded by a part of Lease. There are two exceptions. A helper that is
+// every request is bounded by a part of Lease. There are three exceptions. A helper that is
 // stuck in the Pool's Dial or TestOnBorrow ends when that function returns, and does
 // nothing more. A helper that undoes an acquisition, because ctx or the third of Lease has
-// ended, runs for at most two seconds.
+// ended, runs for at most two seconds. A helper in a connection that cannot be interrupted,
+// see Lock.Pool, remains until Redis answers or the connection breaks.
 func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 	const op = "do"
 	if err := l.check(op); err != nil {

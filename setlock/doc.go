@@ -5,8 +5,8 @@
 //		return report(ctx) // ctx ends before another process can hold the lock
 //	})
 //
-// A [Lock] acquires its key with SET NX PX. It extends, renews and releases the key with
-// scripts that compare the value before they write
+// A [Lock] acquires, extends, renews and releases its key with scripts. To acquire a free
+// key, the script runs SET NX PX. The other scripts compare the value before they write
 // (https://redis.io/docs/latest/commands/set/#patterns). Package election builds leader
 // election on this lock.
 //
@@ -22,8 +22,8 @@
 // clocks do not run alike.
 //
 // Do renews the lock every third of the Lease. A renewal that fails is tried again soon,
-// even when the Pool is exhausted. So Redis may be unreachable, slow, silent, read-only or
-// loading for a third of the Lease. Such an outage costs nothing.
+// even when the Pool is exhausted. So an outage of less than a third of the Lease costs
+// nothing: Redis may be unreachable, slow, silent, read-only or loading.
 //
 // # Fencing tokens
 //
@@ -34,10 +34,9 @@
 // token it has seen refuses every smaller token. See [FenceFromContext], and its example
 // for a script that refuses such a write.
 //
-// Tokens increase across a lost key, FLUSHALL, a restart without persistence and a
-// failover, as long as the clocks of the servers do not step back further than the outage
-// lasted. Across such a step, tokens increase as long as the fence key exists. The fence
-// key expires when nobody has held the lock for an hour. If a clock is then set back by
+// Tokens increase after a lost key, FLUSHALL, a restart without persistence and a failover,
+// unless a server's clock is set back by more than the outage lasted. Even then they
+// increase while the fence key exists. The fence key expires when nobody has held the lock for an hour. If a clock is then set back by
 // more than the time in which nobody held the lock, tokens decrease.
 //
 // # What is not promised
@@ -64,6 +63,9 @@
 //   - On the lock key and the fence key, the commands EVALSHA, EVAL, GET, SET, DEL, PTTL,
 //     PEXPIRE, TIME, PUBLISH, and, for Replicas, WAIT.
 //   - On the channel "setlock:" + Key, the commands SUBSCRIBE, UNSUBSCRIBE and PING.
+//
+// A connection that cannot be interrupted (see Lock.Pool) and must not be used again is
+// sent MONITOR, so that its Pool closes it. Redis may refuse MONITOR.
 //
 // Without the right to SUBSCRIBE everything works, but more slowly, because changes are
 // found by polling. Without the right to PUBLISH, subscribers see changes within a Lease.

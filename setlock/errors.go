@@ -22,8 +22,9 @@ var (
 	// in the cause of the function's context. Test for it with [errors.Is].
 	ErrLost = errors.New("setlock: lock lost")
 
-	// ErrInvalid is in the error of a call when no retry can help, because the Lock has no
-	// Key or no Pool, or a field is out of range. Test for it with [errors.Is].
+	// ErrInvalid is in the error of a call when no retry can help: the Lock has no Key, no
+	// Pool, or a Pool without Dial and DialContext, a field is out of range, or the function
+	// given to Do is nil. Test for it with [errors.Is].
 	ErrInvalid = errors.New("setlock: invalid Lock")
 )
 

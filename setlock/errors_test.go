@@ -122,8 +122,8 @@ func TestMisuse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for op, call := range calls(test.lock, test.lock) {
-				if err := call(t.Context()); err == nil || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("%s = %v, want one that says %q", op, err, test.want)
+				if err := call(t.Context()); !errors.Is(err, setlock.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("%s = %v, want ErrInvalid that says %q", op, err, test.want)
 				}
 			}
 			if _, open := <-test.lock.Watch(t.Context()); open {
@@ -135,11 +135,14 @@ func TestMisuse(t *testing.T) {
 		})
 	}
 	l := &setlock.Lock{Key: "k", Pool: pool}
-	if err := l.Do(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no function") {
+	if err := l.Do(t.Context(), nil); !errors.Is(err, setlock.ErrInvalid) || !strings.Contains(err.Error(), "no function") {
 		t.Errorf("Do of nothing = %v, want one that says so", err)
 	}
 	if s.CommandCount() != before {
 		t.Error("misuse reached Redis")
+	}
+	for _, lease := range []time.Duration{setlock.MinLease, setlock.MaxLease} {
+		locktest.MustLock(t, &setlock.Lock{Key: lease.String(), Pool: pool, Lease: lease}, time.Minute)
 	}
 }
 

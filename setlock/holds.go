@@ -120,13 +120,14 @@ func (s *holds) releasing(now time.Time) (h *hold, values []string) {
 	return s.held, values
 }
 
-// change sets the belief of h to the result of f, and returns the belief before.
-func (s *holds) change(h *hold, f func(belief) belief) belief {
+// change sets the belief of h to the result of f. It returns the belief before, and whether the
+// Lock still holds h: if not, a release that has failed meanwhile does not know the change.
+func (s *holds) change(h *hold, f func(belief) belief) (before belief, held bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := h.belief
+	before = h.belief
 	h.belief = f(before)
-	return before
+	return before, s.held == h
 }
 
 // drop records that h is not held any more. It reports whether h was held until now and no

@@ -11,6 +11,7 @@ import (
 
 	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/protocol"
+	"example.com/setlock/internal/wire"
 )
 
 // A Lock is a lock on a key in Redis. A literal with Key and Pool is ready to use:
@@ -46,8 +47,8 @@ type Lock struct {
 	// connection that was left in another database by SELECT sees other locks, and then two
 	// Locks may hold this key at the same time.
 	//
-	// A panic in Dial or TestOnBorrow ends the process, as any panic that nobody recovers
-	// does, because calls whose ctx can end run on a helper goroutine. A Dial that returns
+	// A call whose ctx can end runs on a helper goroutine. A panic in Dial or TestOnBorrow
+	// then ends the process, as any panic does that nobody recovers. A Dial that returns
 	// neither a connection nor an error is an error of the call.
 	//
 	// A connection that answers READONLY, MOVED, MASTERDOWN, CLUSTERDOWN or LOADING is not
@@ -58,15 +59,16 @@ type Lock struct {
 	// decide whose the lock is: two Locks may have the same Owner. Default: host:pid.
 	Owner string
 
-	// Lease is the time for which Do holds the key between two renewals. When the holder
-	// dies, others wait for up to this time. Default: [DefaultLease]. Range: [MinLease] to
+	// Lease is how long the key of a Do lives without a renewal. When the holder dies, others
+	// wait for at most this time. Default: [DefaultLease]. Range: [MinLease] to
 	// [MaxLease].
 	Lease time.Duration
 
 	// Replicas is the number of replicas that must confirm an acquisition or a renewal
 	// before it counts (https://redis.io/docs/latest/commands/wait/). Default: 0. When
 	// fewer replicas confirm an acquisition, the call returns an error and the acquisition
-	// is undone. A call waits for the replicas for up to a twelfth of Lease, even when its
+	// is undone. A renewal that fewer replicas confirm does not count, although the primary
+	// may have made it. A call waits for the replicas for up to a twelfth of Lease, even when its
 	// ctx never ends. The read timeout of the Pool's connections should be longer than
 	// this: with a shorter one, a shortfall is reported as a timeout. An acquisition is
 	// announced when the replicas have confirmed it.
@@ -100,7 +102,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, s depend
 	h := &hold{value: protocol.NewValue(cmp.Or(l.Owner, protocol.DefaultOwner())), clock: c, session: s, belief: acquiring(now, d)}
 	mine, orphans := l.holds.attempt(now, h)
 	defer l.holds.returned(h)
-	a, r := l.remote().acquire(ctx, h, d, mine, orphans)
+	a, r := l.remote().acquire(ctx, h, d, mine, orphans, func(f wire.Fate) { l.holds.failed(h, f, l.Replicas) })
 	if r.Err != nil {
 		l.holds.failed(h, r.Fate, l.Replicas)
 		return nil, 0, l.fail(op, r.Err)

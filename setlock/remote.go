@@ -23,13 +23,14 @@ type remote struct {
 // "". The lock is also free where one of orphans holds it. The request carries the command
 // that undoes the acquisition. Package wire sends the undo, because only package wire knows
 // whether the acquisition may have run, and on which connection.
-func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string) (protocol.Acquisition, wire.Result) {
+func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) (protocol.Acquisition, wire.Result) {
 	confirmed := r.replicas == 0 // then the script announces the acquisition
 	request := wire.Request{
 		Command:  r.keys.Acquire(h.value, d, confirmed, mine, orphans),
 		Replicas: r.replicas,
 		Wait:     min(r.lease.confirmTimeout(), d),
 		Undo:     r.keys.Release(confirmed, h.value),
+		Settled:  settled,
 	}
 	if !confirmed {
 		request.Confirmed = func(reply any) (then, undo protocol.Command) {

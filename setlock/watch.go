@@ -25,23 +25,25 @@ import (
 // subscribe, when the connection is down, and when the connections of the Pool do not
 // implement [redis.ConnWithTimeout], as some wrappers do not. When announcements arrive
 // again, Watch looks at the key before it trusts silence. While Redis cannot be asked,
-// Watch keeps the last Holder and tries again. It succeeds within a Lease of the moment
-// when Redis can be asked again.
+// Watch keeps the last Holder and tries again. It asks successfully at most a Lease after
+// Redis can answer again.
 //
-// All watches on one Pool share one connection. It is dialled outside the limits of the
-// Pool, and closed with the last watch. It is checked after two minutes of silence, and by
-// the first look that finds a change which was not announced. When the connection does not
-// answer within five seconds, it is dialled anew. When it answers but still does not
-// deliver that change, it is dialled anew too, at most once in ten Leases. A server that is
-// not the primary any more behaves like this.
+// All watches and running Dos on one Pool share one connection for announcements. It is
+// dialled outside the limits of the Pool, and closed with the last of them. It is checked
+// after two minutes of silence, and when a look finds a change that was not announced. When
+// the connection does not answer within five seconds, it is dialled anew. When it answers
+// but still does not deliver that change, it is dialled anew too, at most once in ten
+// Leases. A server that is not the primary any more behaves like this.
 //
-// With Replicas, Watch does not report an acquisition that may still be undone because the
-// replicas have not confirmed it. Watch reports such a Holder when it is announced, or when
-// it still holds the lock a sixth of Lease after Watch has found it. Until then, Watch
-// keeps the Holder before it.
+// With Replicas, Watch does not report at once an acquisition that a look has found,
+// because it may be undone. Watch reports it when it is announced, which proves that the
+// replicas have confirmed it. Without an announcement, Watch reports it when it still holds
+// the lock a sixth of Lease after Watch has found it. This is no proof. Until then Watch
+// keeps the Holder before it. So the first Holder, and a change that nobody announces, come
+// up to a sixth of Lease later.
 //
-// The channel is closed when ctx ends. It is closed at once if the Lock has no Key, no
-// Pool, or a field that is out of range.
+// The channel is closed when ctx ends. It is closed at once if the Lock is invalid, see
+// [ErrInvalid].
 func (l *Lock) Watch(ctx context.Context) <-chan Holder {
 	out := make(chan Holder)
 	if l.check("watch") != nil {

@@ -125,6 +125,7 @@ func TestParseFence(t *testing.T) {
 func FuzzReplies(f *testing.F) {
 	f.Add(int64(1), int64(2), int64(1), "x")
 	f.Add(int64(-1), int64(-1), int64(0), "")
+	f.Add(int64(1), int64(0), int64(0), "a fence of 0")
 	f.Fuzz(func(t *testing.T, a, b, c int64, s string) {
 		bytes := []byte(s)
 		for _, reply := range []any{nil, a, bytes, s, []any{}, []any{a}, []any{a, bytes}, []any{bytes, b}, []any{a, b, bytes}, []any{a, b, c, a}, redis.Error(s)} {
@@ -157,11 +158,11 @@ func FuzzReplies(f *testing.F) {
 			t.Errorf("ParseAcquire({%d, %d}) = %+v, %v", a, b, got, err)
 		}
 		got, err = protocol.ParseAcquire([]any{a, b, c})
-		valid = outcome == protocol.Acquired
+		valid = outcome == protocol.Acquired && b > c && c >= 0 // fences increase
 		if valid != (err == nil) || valid && got != (protocol.Acquisition{Outcome: outcome, Fence: b, Previous: c}) {
 			t.Errorf("ParseAcquire({%d, %d, %d}) = %+v, %v", a, b, c, got, err)
 		}
-		if protocol.Wrote([]any{a, b, c}) != (outcome == protocol.Acquired) || protocol.Wrote([]any{int64(protocol.Other), b}) || protocol.Wrote(a) != (a != 0) {
+		if protocol.Wrote([]any{a, b, c}) != valid || protocol.Wrote([]any{int64(protocol.Other), b}) || protocol.Wrote(a) != (a != 0) {
 			t.Errorf("Wrote is wrong about %d, %d, %d", a, b, c)
 		}
 

@@ -44,7 +44,7 @@ func ParseAcquire(reply any) (Acquisition, error) {
 		}
 		switch outcome := Outcome(n[0]); {
 		case !ok:
-		case len(values) == 3 && outcome == Acquired:
+		case len(values) == 3 && outcome == Acquired && n[1] > n[2] && n[2] >= 0:
 			return Acquisition{Outcome: outcome, Fence: n[1], Previous: n[2]}, nil
 		case len(values) == 2 && (outcome == Mine || outcome == Other):
 			return Acquisition{Outcome: outcome, Remaining: RemainingTime(n[1])}, nil
@@ -78,8 +78,9 @@ func ParseRelease(reply any) (released bool, err error) {
 // Wrote reports whether reply, to any of the scripts that write, means that the script
 // changed the lock.
 func Wrote(reply any) bool {
-	if values, ok := reply.([]any); ok {
-		return len(values) > 0 && values[0] == int64(Acquired)
+	if _, ok := reply.([]any); ok {
+		a, err := ParseAcquire(reply)
+		return err == nil && a.Outcome == Acquired
 	}
 	return reply != int64(notMine)
 }

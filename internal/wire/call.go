@@ -84,8 +84,15 @@ func (c *call) run(ctx context.Context) {
 	if r.Err != nil && (r.Fate == Answered || r.Fate == Unknown) {
 		r.Fate = c.undoElsewhere(ctx, r.Fate)
 	}
-	if c.setEnded() == abandoned && r.Err == nil {
-		c.undoElsewhere(ctx, r.Fate) // the caller returned before this reply, and does not know it
+	if c.setEnded() != abandoned {
+		return
+	}
+	fate := r.Fate
+	if r.Err == nil {
+		fate = c.undoElsewhere(ctx, fate) // the caller returned before this reply, and does not know it
+	}
+	if c.Settled != nil {
+		c.Settled(fate)
 	}
 }
 

@@ -37,6 +37,10 @@ type Request struct {
 	// the Undo that is valid from then on. reply is the reply to Command. An error of the
 	// command that follows is ignored. nil: no command follows.
 	Confirmed func(reply any) (then, undo protocol.Command)
+
+	// Settled is called with the final fate of Command when Do has returned Unknown because
+	// its caller left before the call had a result. nil: nobody wants to know.
+	Settled func(Fate)
 }
 
 // A Fate is what became of the command of a call.
