@@ -88,7 +88,7 @@ func TestCheckSeesRefusedAttempts(t *testing.T) {
 }
 
 // An attempt that finds the lock held while the watch shows nobody has met another attempt, which
-// may be undone. The trouble of the candidate goes on, and its pace is not reset.
+// may be undone. The trouble of the candidate continues, and its pace is not reset.
 func TestNotHeldProvesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		attempts := 0

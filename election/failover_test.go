@@ -154,7 +154,7 @@ func TestPartition(t *testing.T) {
 }
 
 // Replicas prevents two leaders only if it is the number of replicas: one replica stays with the old
-// primary and goes on to confirm, while another is promoted.
+// primary and still confirms, while another one is promoted.
 func TestReplicasOnBothSides(t *testing.T) {
 	t.Parallel()
 	for name, replicas := range map[string]int{"Replicas 1 of 2": 1, "Replicas 2 of 2": 2} {

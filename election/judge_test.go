@@ -12,7 +12,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A tenure is a term of some candidate, as a test has seen it. It goes on while its end is zero.
+// A tenure is a term of some candidate, as a test has seen it. It lasts while its end is zero.
 type tenure struct {
 	who        string
 	fence      int64

@@ -51,7 +51,7 @@ type simulation struct {
 	holds   string    // what stands in the key as far as scripts have written it
 	told    string    // what stands in the key as far as announced
 	toldAt  time.Time // since when
-	hand    *handover // somebody has resigned, and nobody has acquired since
+	hand    *handover // a leader has resigned, and no candidate has acquired since
 	dials   int
 	fresh   map[string]*link // by name, until the server knows it
 	links   map[*server.Peer]*link
@@ -63,7 +63,7 @@ type simulation struct {
 	answer  string        // the error with which the server answers everything
 	full    bool          // the server refuses what takes memory
 	stepped time.Time     // when the clock of the server was last set back
-	events  []time.Time   // when the key was taken from whoever holds it
+	events  []time.Time   // when the key was taken from its holder
 	wrong   []span        // what was wrong with all candidates, and when
 	sum     *summary
 
