@@ -167,9 +167,9 @@ func TestUnconfirmedLeadNobody(t *testing.T) {
 		for _, e := range all {
 			stops = append(stops, start(t, e))
 		}
-		time.Sleep(20 * lease)
-		for i, e := range all {
-			if err := e.Check(19 * lease); err == nil || !strings.Contains(err.Error(), "confirmed by 0 of 1 replicas") {
+		time.Sleep(40 * lease)
+		for i, e := range all { // each has met no attempt of another for once, and has failed itself
+			if err := e.Check(20 * lease); err == nil || !strings.Contains(err.Error(), "confirmed by 0 of 1 replicas") {
 				t.Errorf("Check of %d = %v, want that no replica confirms", i, err)
 			}
 		}
