@@ -87,7 +87,7 @@ func simulate(t *testing.T, seed uint64) *summary {
 		redistest.Do(t, s.server.Dial, "PING")
 		s.server.Server().SetPreHook(s.hook)
 		s.step(0)
-		s.lease = []time.Duration{1, 3, 3, 6, 6, 15, 15, 60, 300}[s.rand.IntN(9)] * time.Second
+		s.lease = []time.Duration{1, 3, 3, 3, 6, 6, 6, 15, 15, 15, 60, 300}[s.rand.IntN(12)] * time.Second
 		s.slots = make([]*peer, 2+s.rand.IntN(5))
 		if happens("replicas away", s.rand.IntN(3) == 0) {
 			s.replicas = 1 + s.rand.IntN(2)
@@ -107,7 +107,7 @@ func simulate(t *testing.T, seed uint64) *summary {
 		for slot := range s.slots {
 			s.begin(slot)
 		}
-		if happens("onlooker", s.rand.IntN(3) == 0) {
+		if happens("onlooker", s.rand.IntN(4) == 0) {
 			s.sum.troubles["onlooker"]++
 			s.onlook()
 		}
@@ -178,6 +178,7 @@ func (s *simulation) errorf(format string, args ...any) {
 type summary struct {
 	seeds, terms, losses, overlaps int
 	handovers                      int // after which another was to lead, and at once
+	lacks                          int // checks of Check while replicas were away
 	margin, leader, overlap        float64
 	troubles                       map[string]int
 }
@@ -190,6 +191,7 @@ func (m *summary) add(n *summary) {
 	m.losses += n.losses
 	m.overlaps += n.overlaps
 	m.handovers += n.handovers
+	m.lacks += n.lacks
 	m.margin = min(m.margin, n.margin)
 	m.leader = max(m.leader, n.leader)
 	m.overlap = max(m.overlap, n.overlap)
@@ -200,7 +202,7 @@ func (m *summary) add(n *summary) {
 
 func (m *summary) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d simulations, %d terms, %d lost, %d handed over;", m.seeds, m.terms, m.losses, m.handovers)
+	fmt.Fprintf(&b, "%d simulations, %d terms, %d lost, %d handed over, %d times not confirmed;", m.seeds, m.terms, m.losses, m.handovers, m.lacks)
 	for _, name := range slices.Sorted(maps.Keys(m.troubles)) {
 		fmt.Fprintf(&b, " %s %d,", name, m.troubles[name])
 	}

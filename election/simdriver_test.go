@@ -56,6 +56,7 @@ type simulation struct {
 	fresh   map[string]*link // by name, until the server knows it
 	links   map[*server.Peer]*link
 	flaps   int           // troubles that end every connection that subscribes
+	upset   time.Time     // when something was last done in which replicas have no part
 	away    int           // troubles in which no replica confirms anything
 	back    chan struct{} // closed when they do again; nil when they do
 	seen    string        // what stands in the key
@@ -80,11 +81,12 @@ type event struct {
 	at      time.Time
 	f       func()
 	trouble bool // it ends a trouble: at the end of all of them, at once
+	quiet   bool // that is one of replicas alone
 }
 
 // after has the driver call f later, which ends a trouble.
 func (s *simulation) after(d time.Duration, f func()) {
-	s.queue = append(s.queue, event{time.Now().Add(d), f, true})
+	s.queue = append(s.queue, event{at: time.Now().Add(d), f: f, trouble: true})
 }
 
 // wait waits until everything has happened that takes no time.
@@ -108,9 +110,11 @@ func (s *simulation) live(d time.Duration) {
 		wait()
 		s.check()
 		if due >= 0 {
+			if !s.queue[due].quiet {
+				s.disturb()
+			}
 			f := s.queue[due].f
 			s.queue = slices.Delete(s.queue, due, due+1)
-			s.disturb()
 			f()
 			wait()
 			s.check()
@@ -136,7 +140,7 @@ func (s *simulation) seeEnds() {
 			s.note("%s: panicked", p.name)
 			s.replace(p, s.lease/10)
 		}
-		s.queue = append(s.queue, event{time.Now().Add(undoTime + p.machine.sleeps()), p.bury, false})
+		s.queue = append(s.queue, event{at: time.Now().Add(undoTime + p.machine.sleeps()), f: p.bury})
 	}
 }
 

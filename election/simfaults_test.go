@@ -96,7 +96,9 @@ func (s *simulation) trouble() {
 		}
 		s.note("%s: %s, %v", t.name, p.name, d.Round(time.Millisecond))
 		s.set(func() { s.sum.troubles[t.name]++ })
-		s.disturb()
+		if t.name != "replicas away" {
+			s.disturb()
+		}
 		t.cause(s, p, d)
 		wait()
 		s.check()
@@ -119,10 +121,11 @@ func (s *simulation) suffers(p *peer, d time.Duration) {
 	*wrong = append(*wrong, span{from: now, to: now.Add(d)})
 }
 
-// answersBadly notes that the server does not do what it is asked for, for d.
-func (s *simulation) answersBadly(d time.Duration) {
+// answersBadly notes that the server does not do what it is asked for, for d, perhaps
+// because replicas are away.
+func (s *simulation) answersBadly(d time.Duration, away bool) {
 	now := time.Now()
-	s.set(func() { s.wrong = append(s.wrong, span{now, now.Add(d), true}) })
+	s.set(func() { s.wrong = append(s.wrong, span{now, now.Add(d), true, away}) })
 }
 
 // fault is something that a network can do.
@@ -197,6 +200,7 @@ func (s *simulation) lose(p *peer, d time.Duration) {
 		}
 		s.set(func() {
 			p.wrong = append(p.wrong, span{from: now, to: now})
+			p.broken = append(p.broken, now) // with what is on its way behind the request
 			p.deaf = p.deaf || fate == redistest.Lose
 			s.sum.troubles[name]++
 		})

@@ -35,6 +35,7 @@ type grant struct {
 type span struct {
 	from, to time.Time
 	answers  bool // the server answers, though not as it should
+	away     bool // and that is because replicas are away
 }
 
 // meets reports whether a part of the time from from to to is in w.

@@ -258,7 +258,7 @@ func (p *peer) kill(lost bool) {
 // acquisition is undone behind its back.
 func (p *peer) bury() {
 	if p.machine.asleep(undoTime) {
-		p.s.queue = append(p.s.queue, event{time.Now().Add(undoTime), p.bury, false})
+		p.s.queue = append(p.s.queue, event{at: time.Now().Add(undoTime), f: p.bury})
 		return
 	}
 	p.e.Lock.Pool.Close()

@@ -1,6 +1,7 @@
 package election_test
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *simulation) replicate(c *server.Peer, args []string) {
 		case g == nil || g.p != l.p || g.used || old != "":
 		case back == nil:
 			g.confirmed = true
-			s.disturbLocked()
+			s.confirmed()
 		case g.p.short.IsZero() && s.holds == g.value:
 			g.p.short = time.Now()
 		}
@@ -63,30 +64,34 @@ func (s *simulation) canLackReplicas(_ *peer) bool { return s.replicas > 0 }
 // lackReplicas has one replica confirm nothing for up to four times d.
 func (s *simulation) lackReplicas(_ *peer, d time.Duration) {
 	d *= time.Duration(1 + s.rand.IntN(4))
-	s.answersBadly(d)
+	s.answersBadly(d, true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away++; s.back == nil {
 		s.back = make(chan struct{})
 	}
-	s.after(d, func() {
+	end := func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.away--; s.away == 0 {
 			close(s.back)
 			s.back = nil
 		}
-	})
+	}
+	s.queue = append(s.queue, event{at: time.Now().Add(d), f: end, trouble: true, quiet: true})
 }
 
 // disturb notes that something else happens than that no replica confirms anything.
 func (s *simulation) disturb() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.disturbLocked()
+	s.upset = time.Now()
+	s.confirmed()
 }
 
-func (s *simulation) disturbLocked() {
+// confirmed notes that from now on it is to be seen again whether replicas confirm what they should. s.mu is
+// locked.
+func (s *simulation) confirmed() {
 	for _, p := range s.peers {
 		p.short = time.Time{}
 	}
@@ -99,9 +104,12 @@ func (p *peer) lacks(now time.Time) time.Duration {
 	if p.short.IsZero() || p.working || p.machine.asleep(s.glance()) {
 		return 0
 	}
-	from := p.short.Add(-s.lease * 3 / 2)
+	from := p.short.Add(-s.lease * 3 / 2) // some may be seen to lead for a lease, though they are gone
+	if s.upset.After(from) {
+		return 0
+	}
 	for _, q := range s.peers {
-		if !q.reaches(from, now) || q.stumbled(from) {
+		if q.stumbled(from) || slices.ContainsFunc(q.troubled(from, now), func(w span) bool { return !w.away }) {
 			return 0
 		}
 	}
@@ -109,5 +117,6 @@ func (p *peer) lacks(now time.Time) time.Duration {
 	if lacks < s.lease/2 {
 		return 0
 	}
+	s.sum.lacks++
 	return lacks
 }

@@ -112,13 +112,13 @@ func (s *simulation) errors(_ *peer, d time.Duration) {
 	answer := []string{
 		"READONLY x", "LOADING x", "CLUSTERDOWN x", "MASTERDOWN x", "MISCONF x", "NOAUTH x", "BUSY x",
 	}[s.rand.IntN(7)]
-	s.answersBadly(d)
+	s.answersBadly(d, false)
 	s.set(func() { s.answer = answer })
 	s.after(d, func() { s.set(func() { s.answer = "" }) })
 }
 
 func (s *simulation) outOfMemory(_ *peer, d time.Duration) {
-	s.answersBadly(d)
+	s.answersBadly(d, false)
 	s.set(func() { s.full = true })
 	s.after(d, func() { s.set(func() { s.full = false }) })
 }

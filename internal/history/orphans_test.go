@@ -22,7 +22,7 @@ import (
 // their keys may exist, and checks that none of them blocks it. The seed decides what
 // happens; how goroutines take turns is up to the runtime.
 func TestOrphans(t *testing.T) {
-	first, last := uint64(1), uint64(*seeds)*20
+	first, last := uint64(1), uint64(*seeds)*10
 	if *seed != 0 {
 		first, last = *seed, *seed
 	}
