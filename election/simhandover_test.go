@@ -62,7 +62,7 @@ func (s *simulation) taken(g *grant) {
 	}
 }
 
-// handedOver checks that somebody has acquired the lock after a resignation.
+// handedOver checks that a candidate has acquired the lock after a resignation.
 func (s *simulation) handedOver() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

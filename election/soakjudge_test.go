@@ -29,7 +29,7 @@ type soakOverlap struct {
 	begin      time.Time
 }
 
-// A soakSpan is a span of time. Its end is zero while it goes on.
+// A soakSpan is a span of time. Its end is zero until it has ended.
 type soakSpan struct{ begin, end time.Time }
 
 // elected judges the begin of a term. It also decides how the work of the term goes.
@@ -183,7 +183,7 @@ func (s *soak) lossOf(term *soakTerm) *soakSpan {
 	return nil
 }
 
-// since returns how long ago l ended, 0 while it goes on.
+// since returns how long ago l ended, and 0 before its end.
 func since(l *soakSpan, now time.Time) time.Duration {
 	if l.end.IsZero() {
 		return 0

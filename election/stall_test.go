@@ -58,7 +58,7 @@ func (m *stallMeter) tick(now time.Time, tick time.Duration) {
 	}
 }
 
-// since returns the longest stall since some time, one that goes on included.
+// since returns the longest stall since some time. A stall that has not ended counts.
 func (m *stallMeter) since(from time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

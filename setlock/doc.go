@@ -15,8 +15,8 @@
 // Redis cannot tell a holder anything while the network is down. So a holder measures by
 // its own clocks how long it may trust its lock. [Lock.Do] trusts the lock for 0.9 Lease,
 // counted from before the request of the last acquisition or renewal that was answered.
-// Trust has ended as soon as either the monotonic or the wall clock says so. Do then ends
-// the context of its function, whatever the network and the Pool are doing. The key lives
+// Trust has ended as soon as this time has passed by the monotonic or by the wall clock. Do
+// then ends the context of its function, whatever the network and the Pool are doing. The key lives
 // for a Lease from the moment when Redis ran that request. So a tenth of the Lease lies
 // between the end of trust and the expiry of the key. The work needs this time to stop, and
 // clocks do not run alike.

@@ -50,8 +50,8 @@ func (t systemTimer) C() <-chan time.Time { return t.Timer.C }
 
 // Elapsed returns how much time has passed between two readings of a Clock: the larger of
 // the differences on the monotonic and on the wall clock. The monotonic clock stops while a
-// machine is suspended. The wall clock may be set back. So a lease has ended when either
-// clock says so.
+// machine is suspended. The wall clock may be set back. So a lease has ended when it has
+// ended by either clock.
 func Elapsed(from, to time.Time) time.Duration {
 	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
