@@ -19,7 +19,7 @@ const (
 	believe                // a client believes that it holds the lock
 	finish                 // what Do does last
 	remove                 // somebody deletes the key
-	persist                // somebody removes its expiry
+	persist                // its expiry is removed by hand
 	register               // from here on, of the fenced register
 	write
 	read

@@ -146,7 +146,7 @@ func (w *witness) remove(all bool) {
 	w.add(o)
 }
 
-// persist removes the expiry of the key, as somebody may by hand: the key does not
+// persist removes the expiry of the key, as a person may by hand: the key does not
 // expire before it would have. It reports whether there was one. w.mu is locked.
 func (w *witness) persist() bool {
 	e := event{at: w.now(), script: "persist", before: w.view()}

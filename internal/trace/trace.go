@@ -1,4 +1,4 @@
-// Package trace reports what happens in the layers below to whoever asked for it through
+// Package trace reports what happens in the layers below to the caller that asked for it through
 // the context, as net/http/httptrace does.
 package trace
 
