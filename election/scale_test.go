@@ -17,6 +17,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"example.com/setlock/election"
+	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -172,13 +173,14 @@ func quick(s *redistest.Embedded) *atomic.Int64 {
 		case "EVAL", "EVALSHA", "PING", "SUBSCRIBE", "UNSUBSCRIBE":
 			requests.Add(1)
 		}
-		if cmd != "EVALSHA" || args[1] != "2" {
+		if cmd != "EVALSHA" {
 			return false
 		}
-		key, fence := args[2], args[3]
+		key := args[2]
 		held, _ := s.Get(key)
-		switch len(args[4:]) {
-		case 0: // look.lua
+		switch protocol.NameOf(args[0]) {
+		case "look":
+			fence := args[3]
 			left := int(s.TTL(key).Milliseconds())
 			if held == "" {
 				left = -2
@@ -189,12 +191,15 @@ func quick(s *redistest.Embedded) *atomic.Int64 {
 			c.WriteBulk(number)
 			c.WriteBulk(held)
 			return true
-		case 4: // renew.lua
-			if held != args[4] {
+		case "renew":
+			if args[1] != "1" {
+				return false
+			}
+			if held != args[3] {
 				c.WriteInt(0)
 				return true
 			}
-			ms, _ := strconv.Atoi(args[5])
+			ms, _ := strconv.Atoi(args[4])
 			s.SetTTL(key, time.Duration(ms)*time.Millisecond)
 			c.WriteInt(1)
 			return true

@@ -49,7 +49,7 @@ func newFloor(ctx context.Context, b *testing.B, pool *redis.Pool) *floor {
 func (f *floor) run(b *testing.B, i int, d time.Duration) {
 	var value any = rand.Text()
 	key, fence, channel := f.keys[i], f.fences[i], f.channels[i]
-	f.do(b, f.acquire, key, fence, value, d.Milliseconds(), 3600000, channel, "")
+	f.do(b, f.acquire, key, fence, value, d.Milliseconds(), 7200000, channel, "")
 	f.do(b, f.release, key, channel, value)
 }
 

@@ -77,7 +77,7 @@ func (l *Lock) Renew(ctx context.Context, d time.Duration) error {
 		if !held {
 			return ErrNotHeld
 		}
-		mine, r := l.remote().renew(ctx, l.Pool, h, d)
+		mine, r := l.remote().renew(ctx, h, d)
 		switch {
 		case r.Err != nil && !r.Fate.MayHaveRun():
 			l.holds.change(h, func(b belief) belief { b.trust = before.trust; return b })

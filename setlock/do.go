@@ -56,7 +56,7 @@ func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 	h, _, err := l.acquire(bounded, op, time.Duration(s.remote.lease), s)
 	cancel()
 	if err != nil {
-		s.discard()
+		s.cancel(nil)
 		return err
 	}
 	s.start(h)

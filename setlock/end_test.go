@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -71,34 +72,104 @@ func TestReleaseComesAfterTheWork(t *testing.T) {
 	})
 }
 
-// A slowConn takes its time to notice that it is broken, and to close.
+// The function of a Do returns while a renewal is on its way and without a reply. The release does not
+// wait for it, and does not wait for the end of the subscription. Nothing is left when Do returns.
+func TestReleaseWaitsForNoRenewal(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		var open atomic.Int32
+		var ended atomic.Bool
+		released := make(chan struct{})
+		l := w.Lock(lease)
+		locktest.Wrap(l.Pool, func(conn redis.Conn) redis.Conn {
+			open.Add(1)
+			return &slowConn{Wrapped: locktest.Wrapped{Conn: conn}, open: &open, unsubscribes: func() {
+				select {
+				case <-released:
+				case <-time.After(time.Second):
+					t.Error("the release waits for the end of the subscription")
+				}
+				ended.Store(true)
+			}}
+		})
+		w.Server.Before(sync.OnceFunc(func() { close(released) }), "release")
+		renewals := w.Server.Count("renew")
+		w.Network.Next(locktest.Sends("renew"), redistest.Lose)
+		var returned time.Time
+		locktest.MustDo(t, l, func(context.Context) error {
+			time.Sleep(lease/20 + lease/100) // the first renewal is without a reply
+			returned = time.Now()
+			return nil
+		})
+		if got := renewals(); got != 1 || !ended.Load() || w.Server.Exists("k") {
+			t.Errorf("%d renewals, subscription ended: %v, want 1, true", got, ended.Load())
+		}
+		if took := time.Since(returned); took > 10*time.Millisecond {
+			t.Errorf("Do took %v to end, want some ms", took)
+		}
+		if got, idle := open.Load(), l.Pool.IdleCount(); got != int32(idle) {
+			t.Errorf("%d connections are open after Do, want the pool's %d", got, idle)
+		}
+	})
+}
+
+// A renewal arrives after the release of its session. It neither brings the key back, nor touches the
+// key of the next holder, nor is it taken for a loss.
+func TestRenewalAfterTheRelease(t *testing.T) {
+	for _, next := range []bool{false, true} {
+		locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+			l, other := w.Lock(lease), w.Direct(lease)
+			arrived := w.Server.Count("renew")
+			locktest.MustDo(t, l, func(ctx context.Context) error {
+				time.Sleep(lease) // idle connections, and all scripts
+				w.Network.Set(redistest.Faults{HoldRequests: true})
+				before := arrived()
+				time.Sleep(lease/3 + lease/100) // a renewal is on its way
+				if arrived() != before {
+					t.Error("a renewal has arrived")
+				}
+				// The release goes another way.
+				dial := l.Pool.DialContext
+				l.Pool.DialContext = w.Direct(lease).Pool.DialContext
+				defer func() { l.Pool.DialContext = dial }()
+				for range 2 {
+					conn := l.Pool.Get() // none that is idle is left
+					defer conn.Close()
+				}
+				return ctx.Err()
+			})
+			if w.Server.Exists("k") {
+				t.Fatal("not released")
+			}
+			if next {
+				locktest.MustLock(t, other, lease/2)
+			}
+			before := arrived()
+			w.Network.Set(redistest.Faults{})
+			synctest.Wait()
+			if arrived() == before {
+				t.Fatal("no renewal has arrived late")
+			}
+			if left := w.Server.TTL("k"); next && left != lease/2 || w.Server.Exists("k") != next {
+				t.Errorf("the key lives %v, want that of the next holder untouched, or none", left)
+			}
+		})
+	}
+}
+
+// A slowConn takes its time to close.
 type slowConn struct {
 	locktest.Wrapped
-	renewing, open *atomic.Int32
-	unsubscribes   func()
-	renewal        bool        // what was sent last
-	subscribed     atomic.Bool // was ever sent
-	closed         atomic.Bool
+	open         *atomic.Int32
+	unsubscribes func()
+	subscribed   atomic.Bool // SUBSCRIBE was ever sent
+	closed       atomic.Bool
 }
 
 func (c *slowConn) Send(command string, args ...any) error {
-	c.renewal = locktest.Runs("renew", command, args...)
 	if command == "SUBSCRIBE" {
 		c.subscribed.Store(true)
 	}
 	return c.Conn.Send(command, args...)
-}
-
-func (c *slowConn) Receive() (any, error) {
-	if c.renewal {
-		c.renewing.Add(1)
-		defer c.renewing.Add(-1)
-	}
-	reply, err := c.Conn.Receive()
-	if c.Err() != nil {
-		time.Sleep(time.Millisecond)
-	}
-	return reply, err
 }
 
 func (c *slowConn) Close() error {
@@ -111,45 +182,4 @@ func (c *slowConn) Close() error {
 		c.open.Add(-1)
 	}
 	return err
-}
-
-// The function of a Do returns while a renewal is on its way. The lock is released when that
-// renewal has ended, and before the subscription has. Nothing is left when Do returns.
-func TestReleaseComesAfterTheLastRenewal(t *testing.T) {
-	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
-		var renewing, open atomic.Int32
-		var ended atomic.Bool
-		var once sync.Once
-		released := make(chan struct{})
-		l := w.Lock(lease)
-		locktest.Wrap(l.Pool, func(conn redis.Conn) redis.Conn {
-			open.Add(1)
-			return &slowConn{Wrapped: locktest.Wrapped{Conn: conn}, renewing: &renewing, open: &open, unsubscribes: func() {
-				select {
-				case <-released:
-				case <-time.After(time.Second):
-					t.Error("the release waits for the end of the subscription")
-				}
-				ended.Store(true)
-			}}
-		})
-		w.Server.Before(func() {
-			once.Do(func() { close(released) })
-			if renewing.Load() != 0 {
-				t.Error("a release while a renewal waits for its reply")
-			}
-		}, "release")
-		renewals := w.Server.Count("renew")
-		w.Network.Next(locktest.Sends("renew"), redistest.Lose)
-		locktest.MustDo(t, l, func(context.Context) error {
-			time.Sleep(lease/20 + lease/100) // the first renewal is without a reply
-			return nil
-		})
-		if got := renewals(); got != 1 || !ended.Load() || w.Server.Exists("k") {
-			t.Errorf("%d renewals, subscription ended: %v, want 1, true", got, ended.Load())
-		}
-		if got, idle := open.Load(), l.Pool.IdleCount(); got != int32(idle) {
-			t.Errorf("%d connections are open after Do, want the pool's %d", got, idle)
-		}
-	})
 }

@@ -1,11 +1,13 @@
 package setlock_test
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
 	"example.com/setlock/internal/locktest"
@@ -46,6 +48,7 @@ func TestFencesIncrease(t *testing.T) {
 	})
 }
 
+// The fence key lives two hours longer than the lock key when it is set, and always at least one.
 func TestFenceKeyOutlivesTheLockByAnHour(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		l := w.Direct(0)
@@ -56,17 +59,45 @@ func TestFenceKeyOutlivesTheLockByAnHour(t *testing.T) {
 			}
 		}
 		locktest.MustLock(t, l, time.Minute)
-		want("acquired", time.Hour+time.Minute)
-		if err := l.Extend(t.Context(), time.Minute); err != nil {
-			t.Error(err)
-		}
-		want("extended", time.Hour+2*time.Minute)
+		want("acquired", 2*time.Hour+time.Minute)
+		locktest.MustExtend(t, l, time.Minute)
+		want("extended", 2*time.Hour+2*time.Minute)
+		locktest.MustRenew(t, l, time.Hour+2*time.Minute)
+		want("renewed, and an hour is left", 2*time.Hour+2*time.Minute)
+		locktest.MustRenew(t, l, time.Hour+3*time.Minute)
+		want("renewed, and less than an hour was left", 3*time.Hour+3*time.Minute)
 		locktest.MustRenew(t, l, time.Second)
-		want("renewed", time.Hour+time.Second)
+		want("renewed for less", 3*time.Hour+3*time.Minute)
 
 		w.Server.Set("{k}:fence", "somebody else's")
-		locktest.MustRenew(t, l, time.Second)
+		locktest.MustRenew(t, l, 24*time.Hour)
 		want("not ours any more", 0)
+	})
+}
+
+// A session sets the remaining time of the fence key once an hour, so that the key is always there.
+func TestSessionRenewsTheFenceKeyHourly(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		const lease = 5 * time.Minute
+		both := 0
+		w.Server.Answer(func(_ *server.Peer, args []string) bool {
+			if args[1] == "2" {
+				both++
+			}
+			return false
+		}, "renew")
+		locktest.MustDo(t, w.Direct(lease), func(ctx context.Context) error {
+			for range 10 * 60 {
+				time.Sleep(time.Minute)
+				if fence, lock := w.Server.TTL("{k}:fence"), w.Server.TTL("k"); fence < lock+time.Hour {
+					t.Fatalf("the fence key lives %v, and the lock key %v", fence, lock)
+				}
+			}
+			return ctx.Err()
+		})
+		if both < 8 || both > 10 {
+			t.Errorf("the fence key was renewed %d times in ten hours, want about once an hour", both)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package setlock
 
 import (
+	"sync/atomic"
 	"time"
 
 	"example.com/setlock/internal/clock"
@@ -14,7 +15,8 @@ type hold struct {
 	clock    clock.Clock
 	acquired time.Time // when the request was about to be sent
 	session  dependent // nil for a plain hold: one without a Do
-	belief   belief    // guarded by holds.mu
+	fenceKey fenceKey
+	belief   belief // guarded by holds.mu
 }
 
 // A dependent is what depends on a hold: a session. A hold knows no more of it, so that
@@ -153,4 +155,21 @@ func later(a, b time.Time) time.Time {
 // redisTime returns d as Redis takes it: rounded up to whole milliseconds, at least 1 ms.
 func redisTime(d time.Duration) time.Duration {
 	return protocol.RemainingTime(protocol.Milliseconds(d))
+}
+
+// A fenceKey says how long the fence key of a hold lives. Times are counted from when the
+// hold was acquired. Its methods may be called by several goroutines at the same time.
+type fenceKey struct {
+	until atomic.Int64 // a time.Duration: the key lives at least until then
+}
+
+// set records that a script, sent at the given time, has set the remaining time of the lock
+// key to d, and that of the fence key to protocol.FenceLinger more.
+func (f *fenceKey) set(at, d time.Duration) { f.until.Store(int64(at + d + protocol.FenceLinger)) }
+
+// due reports whether a script that is sent at the given time to set the remaining time of
+// the lock key to d has to set that of the fence key, too. The fence key is to outlive the
+// lock key by at least half of protocol.FenceLinger. So it is set about once an hour.
+func (f *fenceKey) due(at, d time.Duration) bool {
+	return at+d+protocol.FenceLinger/2 > time.Duration(f.until.Load())
 }

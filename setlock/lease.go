@@ -40,19 +40,23 @@ func (l lease) confirmTimeout() time.Duration { return time.Duration(l / 12) }
 // session.
 func (l lease) releaseTimeout() time.Duration { return time.Duration(l / 12) }
 
-// retryInterval is the pause between a renewal that failed and the next attempt.
-func (l lease) retryInterval() time.Duration { return jitter(time.Duration(l / 20)) }
+// retryInterval is the longest pause between a renewal that failed and the next attempt.
+func (l lease) retryInterval() time.Duration { return time.Duration(l / 20) }
 
 // firstRenewal is the age at which a session renews its lock for the first time and
 // subscribes to announcements. A session that ends sooner does neither.
 func (l lease) firstRenewal() time.Duration { return time.Duration(l / 20) }
 
-// glance is the pause before the guard reads the clocks again. left is how much of the
-// trust is left. The pause is short, because the timer of a suspended machine stops while
-// the wall clock runs on.
-func (l lease) glance(left time.Duration) time.Duration {
-	return min(max(left, 0), time.Duration(l/20))
-}
+// ahead is how long before it is due a renewal may be sent together with others.
+func (l lease) ahead() time.Duration { return time.Duration(l / 40) }
+
+// glance is the longest time between two looks at the wall clock, which runs on while a
+// machine is suspended and its timers stand still.
+func (l lease) glance() time.Duration { return time.Duration(l / 20) }
+
+// drift is the difference between the wall clock and the monotonic clock that counts as a
+// jump of the wall clock.
+func (l lease) drift() time.Duration { return time.Duration(l / 100) }
 
 // pollInterval is the pause between two looks at the lock while announcements do not
 // arrive.
@@ -64,3 +68,39 @@ func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 // doubtInterval is the shortest time between two replacements of a connection for
 // announcements that answers but did not deliver an announcement.
 func (l lease) doubtInterval() time.Duration { return time.Duration(10 * l) }
+
+// A schedule says when the next renewal of a session is due, and on which kind of
+// connection: one of the Pool, or one outside the Pool's limits. It is a value.
+//
+// The first renewal comes early, after lease.firstRenewal. It comes together with the
+// subscription to announcements, because a subscription tells nothing of the time before
+// it. The second renewal comes after a random part of the renewal interval that is left. So
+// sessions that began together do not renew together, and neither do sessions that missed
+// Redis together. Every later renewal is due one lease.renewInterval after the one before.
+// A renewal that fails is tried again within lease.retryInterval, on the other kind of
+// connection, whatever the error was. Package wire has not given the connection back to the
+// Pool if it answered READONLY, or another error of a server that does not serve.
+type schedule struct {
+	lease   lease
+	steady  bool // a renewal has counted: the next is due one interval after the last
+	failing bool // the last attempt failed
+	outside bool // the next attempt uses a connection outside the Pool's limits
+}
+
+// failed returns the schedule after an attempt that failed, and the pause before the next
+// attempt.
+func (s schedule) failed() (schedule, time.Duration) {
+	s.failing, s.outside = true, !s.outside
+	return s, jitter(s.lease.retryInterval())
+}
+
+// counted returns the schedule after a renewal that counted, and the pause before the next
+// renewal. took is the time since the request of the renewal. extra is true for a renewal
+// that was not scheduled.
+func (s schedule) counted(took time.Duration, extra bool) (schedule, time.Duration) {
+	pause := max(s.lease.renewInterval()-took, 0)
+	if !s.steady || s.failing || extra {
+		pause = rand.N(pause + 1)
+	}
+	return schedule{lease: s.lease, steady: true}, pause
+}

@@ -33,7 +33,7 @@ func TestLeaseAddsUp(t *testing.T) {
 		}
 		for what, d := range map[string]time.Duration{
 			"retryInterval": l.retryInterval(), "pollInterval": l.pollInterval(),
-			"confirmTimeout": l.confirmTimeout(), "glance": l.glance(trusted),
+			"confirmTimeout": l.confirmTimeout(), "glance": l.glance(), "ahead": l.ahead(), "drift": l.drift(),
 		} {
 			if d <= 0 || d > l.renewTimeout() {
 				t.Errorf("lease %v: %s is %v", time.Duration(l), what, d)
@@ -143,7 +143,7 @@ func TestBelief(t *testing.T) {
 func TestLossEndsTheContextOfASessionThatIsLost(t *testing.T) {
 	l := &Lock{Key: "k", Pool: new(redis.Pool)}
 	s := newSession(t.Context(), l.remote(), &l.holds)
-	defer s.stop(nil)
+	defer s.cancel(nil)
 	s.lost = &lostError{keys: s.remote.keys, reason: errTaken}
 	s.lose(errReleased)
 	if cause := context.Cause(s.ctx); !errors.Is(cause, errTaken) {

@@ -108,6 +108,7 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, s depend
 		return nil, 0, l.fail(op, r.Err)
 	}
 	h.fence, h.acquired, h.belief.trust.sent = a.Fence, r.Sent, r.Sent
+	h.fenceKey.set(0, d)
 	lost := l.holds.concluded(h, a.Outcome)
 	switch a.Outcome {
 	case protocol.Acquired:

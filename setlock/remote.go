@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/wire"
 )
@@ -52,29 +53,44 @@ func (r remote) announce(value string, d time.Duration, reply any) protocol.Comm
 	return r.keys.Announce(a.Announcement(value, d))
 }
 
-// renew sets the remaining time of h to d, on a connection of pool. It reports whether the
-// lock is still h's.
-func (r remote) renew(ctx context.Context, pool *redis.Pool, h *hold, d time.Duration) (mine bool, result wire.Result) {
-	result = r.set(ctx, pool, r.keys.Renew(h.value, h.fence, d))
+// renew sets the remaining time of h to d. It reports whether the lock is still h's.
+func (r remote) renew(ctx context.Context, h *hold, d time.Duration) (mine bool, result wire.Result) {
+	command, both := r.renewal(h, h.clock.Now(), d)
+	result = r.set(ctx, command)
 	if result.Err == nil {
 		mine, result.Err = protocol.ParseRenew(result.Reply)
 	}
+	if both && mine {
+		h.fenceKey.set(clock.Elapsed(h.acquired, result.Sent), d)
+	}
 	return mine, result
+}
+
+// renewal returns the command that sets the remaining time of h to d at now, and whether the
+// command sets the remaining time of the fence key, too.
+func (r remote) renewal(h *hold, now time.Time, d time.Duration) (command protocol.Command, both bool) {
+	if h.fenceKey.due(clock.Elapsed(h.acquired, now), d) {
+		return r.keys.RenewBoth(h.value, h.fence, d), true
+	}
+	return r.keys.Renew(h.value, d), false
 }
 
 // extend adds d to the remaining time of h. A key without expiry gets the longer of d and
 // least. extend returns the new remaining time, and reports whether the lock is still h's.
 func (r remote) extend(ctx context.Context, h *hold, d, least time.Duration) (remaining time.Duration, mine bool, result wire.Result) {
-	result = r.set(ctx, r.pool, r.keys.Extend(h.value, h.fence, d, least))
+	result = r.set(ctx, r.keys.Extend(h.value, h.fence, d, least))
 	if result.Err == nil {
 		remaining, mine, result.Err = protocol.ParseExtend(result.Reply)
+	}
+	if mine {
+		h.fenceKey.set(clock.Elapsed(h.acquired, result.Sent), remaining)
 	}
 	return remaining, mine, result
 }
 
 // set sends a command that sets the remaining time, and has the replicas confirm it.
-func (r remote) set(ctx context.Context, pool *redis.Pool, command protocol.Command) wire.Result {
-	return wire.Do(ctx, pool, wire.Request{Command: command, Replicas: r.replicas, Wait: r.lease.confirmTimeout()})
+func (r remote) set(ctx context.Context, command protocol.Command) wire.Result {
+	return wire.Do(ctx, r.pool, wire.Request{Command: command, Replicas: r.replicas, Wait: r.lease.confirmTimeout()})
 }
 
 // release releases the lock where one of values holds it, on a connection of pool. It

@@ -70,7 +70,7 @@ func TestRenewalsAreSpread(t *testing.T) {
 		time.Sleep(lease)
 		start := time.Now()
 		time.Sleep(lease / 3)
-		const parts = 100
+		const parts = 20 // renewals within a fortieth of the lease, 7.5 %, go together
 		var renewed [parts]int
 		for _, at := range renewals() {
 			if at.After(start) {
@@ -81,8 +81,8 @@ func TestRenewalsAreSpread(t *testing.T) {
 		for _, some := range renewed {
 			all += some
 		}
-		if most := slices.Max(renewed[:]); all < n*9/10 || most > n/10 {
-			t.Errorf("%d renewals by %d sessions in a third of the lease, %d of them in a hundredth of that; want all, and spread", all, n, most)
+		if most := slices.Max(renewed[:]); all < n*9/10 || most > n/4 {
+			t.Errorf("%d renewals by %d sessions in a third of the lease, %d of them in a twentieth of that; want all, and spread", all, n, most)
 		}
 		wg.Wait()
 	})

@@ -2,172 +2,294 @@ package setlock
 
 import (
 	"context"
-	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
+
 	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/notify"
-	"example.com/setlock/internal/protocol"
-	"example.com/setlock/internal/wire"
+	"example.com/setlock/internal/trace"
 )
 
-// A schedule says when the next renewal of a session is due, and on which kind of
-// connection: one of the Pool, or one outside the Pool's limits. It is a value.
+// A renewer renews the locks of all sessions on one Pool, and ends the sessions that cannot
+// be trusted any more. It runs while there is a session.
 //
-// The first renewal comes early, after lease.firstRenewal. It comes together with the
-// subscription to announcements, because a subscription tells nothing of the time before
-// it. The second renewal comes after a random part of the renewal interval that is left. So
-// sessions that began together do not renew together, and neither do sessions that missed
-// Redis together. Every later renewal is sent one lease.renewInterval after the one before.
-// A renewal that fails is tried again after lease.retryInterval, on the other kind of
-// connection, whatever the error was. Package wire has not given the connection back to the
-// Pool if it answered READONLY, or another error of a server that does not serve.
-type schedule struct {
-	lease   lease
-	steady  bool // a renewal has counted: the next is due one interval after the last
-	failing bool // the last attempt failed
-	outside bool // the next attempt uses a connection outside the Pool's limits
-}
-
-// failed returns the schedule after an attempt that failed, and the pause before the next
-// attempt.
-func (s schedule) failed() (schedule, time.Duration) {
-	s.failing, s.outside = true, !s.outside
-	return s, s.lease.retryInterval()
-}
-
-// counted returns the schedule after a renewal that counted, and the pause before the next
-// renewal. took is the time since the request of the renewal. extra is true for a renewal
-// that was not scheduled.
-func (s schedule) counted(took time.Duration, extra bool) (schedule, time.Duration) {
-	pause := max(s.lease.renewInterval()-took, 0)
-	if !s.steady || s.failing || extra {
-		pause = rand.N(pause + 1)
-	}
-	return schedule{lease: s.lease, steady: true}, pause
-}
-
-// A renewer renews the lock of one session.
+// One goroutine, run, decides: it looks at each renewal when it is due and when its trust
+// ends. This goroutine never waits for the network or for a caller, so nothing delays the
+// end of trust. Batches do the I/O, in a goroutine each.
 type renewer struct {
-	remote remote
-	holds  *holds
-	hold   *hold
-	clock  clock.Clock
-	shared *shared
-	guard  *guard
-	taken  func() // ends the session because the key is no longer this session's
+	pool     *redis.Pool // of the sessions
+	spare    *redis.Pool // connections outside the limits of pool
+	notifier *notify.Notifier
+	clock    clock.Clock
+	start    time.Time // all times of type time.Duration are counted from start
 
-	running sync.WaitGroup // run
-	slot    chan struct{}  // full while a renewal runs, and for ever after last
+	// ctx is the context of run and of the batches. cancel ends them.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wake   signal
+	done   chan struct{} // closed when run has ended
+	inbox  inbox
+
+	mu       sync.Mutex // guards the fields below
+	queue    queue      // all renewals that are not over
+	ready    []*renewal // those that wait for a batch, and some that are over
+	batches  []*batch   // under way, oldest first
+	running  map[*batch]bool
+	leases   map[lease]int // how many renewals have each lease
+	sleeping time.Duration // when run looks next, unless it is woken
+	skew     time.Duration // wall clock minus monotonic clock when all renewals were looked at last
 }
 
-// start starts run, which renews the lock until ctx ends. The caller must call join.
-func (r *renewer) start(ctx context.Context) { r.running.Go(func() { r.run(ctx) }) }
+// An inbox has the renewals whose subscription has received something.
+type inbox struct {
+	mu       sync.Mutex // guards renewals; no other lock is taken under it
+	renewals []*renewal
+}
 
-// last blocks until no renewal runs. After last, no renewal starts. The rest of the renewer
-// may still run until join returns.
-func (r *renewer) last() { r.slot <- struct{}{} }
+func (i *inbox) add(e *renewal) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.renewals = append(i.renewals, e)
+}
 
-// join blocks until nothing of the renewer runs any more.
-func (r *renewer) join() { r.running.Wait() }
+func (i *inbox) take() []*renewal {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	all := i.renewals
+	i.renewals = nil
+	return all
+}
 
-// run renews the lock until ctx ends. An announcement that names another holder triggers
-// one extra renewal, and so does a new subscription. If the scheduled renewal falls due
-// meanwhile, the extra one replaces it.
-func (r *renewer) run(ctx context.Context) {
-	timer := r.clock.NewTimer(r.remote.lease.firstRenewal())
+// startRenewer starts a renewer. It uses the values of ctx. It does not end when ctx ends.
+// The caller must call close.
+func startRenewer(ctx context.Context, pool, spare *redis.Pool, n *notify.Notifier) *renewer {
+	r := &renewer{
+		pool: pool, spare: spare, notifier: n, clock: clock.FromContext(ctx),
+		wake: newSignal(), done: make(chan struct{}),
+		running: make(map[*batch]bool), leases: make(map[lease]int),
+	}
+	r.start = r.clock.Now()
+	r.ctx, r.cancel = context.WithCancel(trace.Without(context.WithoutCancel(ctx)))
+	go r.run() // joined by close
+	return r
+}
+
+// close ends the renewer, which has no renewals any more. It interrupts the batches under
+// way. It does not wait for a batch that is stuck in Dial, or in a connection that cannot be
+// interrupted. Such a batch ends by itself, and does nothing more.
+func (r *renewer) close() {
+	r.cancel()
+	<-r.done
+	timer := r.clock.NewTimer(joinFor)
 	defer timer.Stop()
-	var (
-		next      = schedule{lease: r.remote.lease}
-		announced *notify.Subscription
-		signal    <-chan struct{}
-		pause     time.Duration
-	)
-	for {
-		extra := false
+	for _, b := range r.unfinished() {
 		select {
-		case <-ctx.Done():
-			return
+		case <-b.done:
 		case <-timer.C():
-		case <-signal:
-			if !r.doubts(announced) {
-				continue
-			}
-			extra = true
+			return
 		}
-		if announced == nil {
-			announced = r.shared.notifier.Subscribe(ctx, r.remote.keys.Channel)
-			defer announced.Close()
-			signal = announced.Signal
+	}
+}
+
+// joinFor is how long close waits for batches that are interrupted.
+const joinFor = 5 * time.Millisecond
+
+func (r *renewer) unfinished() []*batch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []*batch
+	for b := range r.running {
+		all = append(all, b)
+	}
+	return all
+}
+
+// add begins to renew e.
+func (r *renewer) add(e *renewal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leases[e.remote.lease]++
+	now := r.clock.Now()
+	e.schedule = schedule{lease: e.remote.lease}
+	e.due = now.Sub(r.start) + e.remote.lease.firstRenewal()
+	e.at = r.next(e, now)
+	r.queue.add(e)
+	r.wakeFor(e.at)
+	r.wakeFor(now.Sub(r.start) + e.remote.lease.glance())
+}
+
+// remove ends the renewal of e. A reply that comes later changes nothing.
+func (r *renewer) remove(e *renewal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(e)
+}
+
+// forget is remove with r.mu held.
+func (r *renewer) forget(e *renewal) {
+	if e.state == over {
+		return
+	}
+	e.state = over
+	r.queue.remove(e)
+	if r.leases[e.remote.lease]--; r.leases[e.remote.lease] == 0 {
+		delete(r.leases, e.remote.lease)
+	}
+}
+
+// heard records that the subscription of e has received something.
+func (r *renewer) heard(e *renewal) {
+	r.inbox.add(e)
+	r.wake.set()
+}
+
+// run looks at the renewals, again and again, until close.
+func (r *renewer) run() {
+	defer close(r.done)
+	timer := r.clock.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-r.wake:
+		case <-timer.C():
 		}
-		sent := r.clock.Now()
-		if !r.renew(ctx, next.outside) {
-			next, pause = next.failed()
-			timer.Reset(pause)
-			continue
+		pause, untrusted := r.look()
+		for _, e := range untrusted {
+			e.lost(e.reason())
+			e.calls.Done()
 		}
-		if extra && !next.failing && !fired(timer) {
-			continue // an extra renewal does not change the schedule
-		}
-		next, pause = next.counted(clock.Elapsed(sent, r.clock.Now()), extra)
 		timer.Reset(pause)
 	}
 }
 
-// fired reports whether timer has fired, and drains its channel.
-func fired(timer clock.Timer) bool {
-	select {
-	case <-timer.C():
-		return true
-	default:
+// look does what is due. It returns the pause until the next look, and the renewals whose
+// trust has ended. The caller must end their sessions, and call Done on their calls.
+func (r *renewer) look() (pause time.Duration, untrusted []*renewal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.clock.Now()
+	at := now.Sub(r.start)
+	if r.jumped(now) {
+		for _, e := range r.queue {
+			e.at = r.next(e, now)
+		}
+		r.queue.allMoved()
+	}
+	for _, b := range slices.Clone(r.batches) {
+		if b.deadline <= at {
+			r.giveUp(b, context.DeadlineExceeded)
+		}
+	}
+	for _, e := range r.inbox.take() {
+		if e.state != over && e.doubts() {
+			r.renewNow(e, now)
+		}
+	}
+	for len(r.queue) > 0 && r.queue[0].at <= at {
+		e := r.queue[0]
+		switch {
+		case e.left(now) <= 0:
+			r.forget(e)
+			e.calls.Add(1)
+			untrusted = append(untrusted, e)
+		case e.state == idle && e.due <= at:
+			r.makeReady(e, false, now)
+		default:
+			r.move(e, now)
+		}
+	}
+	for len(r.ready) > 0 && len(r.ready) < r.calmBatch() && len(r.queue) > 0 {
+		e := r.queue[0]
+		if e.state != idle || e.due > at+e.remote.lease.ahead() {
+			break
+		}
+		r.makeReady(e, false, now)
+	}
+	r.send(at)
+	r.sleeping = r.nextLook(at)
+	return max(r.sleeping-at, 0), untrusted
+}
+
+// jumped reports whether the wall clock has moved against the monotonic clock since all
+// renewals were looked at last.
+func (r *renewer) jumped(now time.Time) bool {
+	skew := now.Round(0).Sub(r.start.Round(0)) - now.Sub(r.start)
+	if (skew - r.skew).Abs() <= r.shortest().drift() {
 		return false
+	}
+	r.skew = skew
+	return true
+}
+
+// shortest returns the shortest lease of all renewals.
+func (r *renewer) shortest() lease {
+	least := lease(MaxLease)
+	for l := range r.leases {
+		least = min(least, l)
+	}
+	return least
+}
+
+// nextLook returns when to look next.
+func (r *renewer) nextLook(at time.Duration) time.Duration {
+	next := at + r.shortest().glance()
+	if len(r.queue) > 0 {
+		next = min(next, r.queue[0].at)
+	}
+	for _, b := range r.batches {
+		next = min(next, b.deadline)
+	}
+	if len(r.ready) > 0 {
+		next = min(next, r.roomAt(at))
+	}
+	return next
+}
+
+// wakeFor wakes run if it does not look before the given time by itself.
+func (r *renewer) wakeFor(at time.Duration) {
+	if at < r.sleeping {
+		r.wake.set()
 	}
 }
 
-// doubts reports whether what the subscription received leaves doubt that the session still
-// holds the lock.
-func (r *renewer) doubts(announced *notify.Subscription) bool {
-	message, missed, up := announced.Take()
-	switch {
-	case !up:
-		return false
-	case missed:
-		return true
-	case len(message) == 0:
-		return false
+// next returns when to look at e next: when it is due, or when its trust ends.
+func (r *renewer) next(e *renewal, now time.Time) time.Duration {
+	end := now.Sub(r.start) + e.left(now)
+	if e.state == idle {
+		return min(e.due, end)
 	}
-	a, ok := protocol.ParseAnnouncement(string(message))
-	return !ok || !a.Acquired || a.Value != r.hold.value
+	return end
 }
 
-// renew makes one attempt to renew the lock, on a connection of the Pool or on one outside
-// its limits. It reports whether the renewal counts. When the key is no longer this
-// session's, renew ends the session.
-func (r *renewer) renew(ctx context.Context, outside bool) bool {
-	select {
-	case r.slot <- struct{}{}:
-		defer func() { <-r.slot }() // also when a traced Logger calls runtime.Goexit
-	default:
-		return false // last was called
+// move puts e where it belongs in the queue.
+func (r *renewer) move(e *renewal, now time.Time) {
+	e.at = r.next(e, now)
+	r.queue.moved(e)
+	r.wakeFor(e.at)
+}
+
+// renewNow has the lock of e renewed at once, because it may have been lost.
+func (r *renewer) renewNow(e *renewal, now time.Time) {
+	switch e.state {
+	case idle:
+		r.makeReady(e, e.due > now.Sub(r.start), now)
+	case sent:
+		e.again = true // Redis may have run the renewal before the lock was lost
 	}
-	pool := r.remote.pool
-	if outside {
-		pool = r.shared.spare
+}
+
+// makeReady has the lock of e renewed by the next batch. With the first renewal, it also
+// subscribes to announcements.
+func (r *renewer) makeReady(e *renewal, extra bool, now time.Time) {
+	if e.announced == nil {
+		e.announced = r.notifier.Subscribe(e.ctx, e.remote.keys.Channel, func() { r.heard(e) })
 	}
-	ctx, cancel := clock.WithTimeout(ctx, min(r.remote.lease.renewTimeout(), r.guard.left()))
-	defer cancel()
-	mine, result := r.remote.renew(ctx, pool, r.hold, time.Duration(r.remote.lease))
-	switch {
-	case result.Err == nil && !mine, wire.AnsweredWith(result.Err, "WRONGTYPE"):
-		r.taken()
-		r.holds.drop(r.hold)
-		return false
-	case result.Err == nil:
-		result.Err = r.guard.renewed(result.Sent)
-	}
-	if result.Err != nil {
-		r.guard.failure(result.Err)
-	}
-	return result.Err == nil
+	e.state, e.extra = ready, extra
+	r.ready = append(r.ready, e)
+	r.move(e, now)
 }

@@ -13,26 +13,24 @@ import (
 )
 
 // A session is one Do, from its acquisition to its release. It owns the context of f: it
-// makes the context and ends it. The guard ends the session when trust ends. The renewer
-// renews the lock.
+// makes the context and ends it. The renewer of the Pool renews the lock, and ends the
+// session when trust ends.
 type session struct {
 	remote remote
 	holds  *holds // of the Lock
 	clock  clock.Clock
 
+	// base is the context of requests at the end of the session. It has the values of the
+	// caller's context, and never ends.
+	base   context.Context
 	ctx    context.Context         // f's
 	cancel context.CancelCauseFunc // ends ctx
 
-	// background is the context of the renewer. It lives on when the caller's context ends.
-	// stop ends it.
-	background context.Context
-	stop       context.CancelCauseFunc
-
 	// Set by start:
-	hold    *hold // guarded by mu
 	shared  *shared
-	guard   *guard
 	renewer *renewer
+	renewal *renewal
+	hold    *hold // guarded by mu; set last
 
 	mu   sync.Mutex // guards hold and the fields below
 	lost *lostError // non-nil when the lock was lost before it was released
@@ -44,36 +42,31 @@ type sessionKey struct{}
 
 // newSession returns a session that holds nothing yet.
 func newSession(ctx context.Context, r remote, holds *holds) *session {
-	s := &session{remote: r, holds: holds, clock: clock.FromContext(ctx)}
-	s.background, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	s := &session{remote: r, holds: holds, clock: clock.FromContext(ctx), base: context.WithoutCancel(ctx)}
 	// f may use other Locks under its context. The trace of this Lock must not report their
 	// calls.
 	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(trace.Without(ctx), sessionKey{}, s))
 	return s
 }
 
-// discard ends a session that has acquired nothing.
-func (s *session) discard() {
-	s.cancel(nil)
-	s.stop(nil)
-}
-
 // start begins the session with h, the hold that was acquired.
 func (s *session) start(h *hold) {
-	s.shared = openShared(s.remote.pool)
-	s.guard = newGuard(s.clock, trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)}, s.lose)
-	s.renewer = &renewer{
-		remote: s.remote, holds: s.holds, hold: h, clock: s.clock, shared: s.shared,
-		guard: s.guard, taken: s.taken, slot: make(chan struct{}, 1),
+	s.renewal = &renewal{
+		remote: s.remote, hold: h, ctx: s.base, lost: s.lose, taken: s.taken,
+		trust: trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)},
 	}
-	s.mu.Lock()
-	s.hold = h
-	s.mu.Unlock()
-	if s.guard.left() <= 0 {
+	s.shared = openShared(s.remote.pool)
+	s.renewer = s.shared.renew(s.renewal)
+	s.setHold(h)
+	if s.renewal.left(s.clock.Now()) <= 0 {
 		s.lose(errLate)
 	}
-	s.guard.start()
-	s.renewer.start(s.background)
+}
+
+func (s *session) setHold(h *hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold = h
 }
 
 // lose ends the context of f because of reason. After f has returned, lose changes nothing:
@@ -83,7 +76,10 @@ func (s *session) lose(reason error) { s.loseIf(reason, false) }
 // taken ends the context of f because a renewal, or the release, found that the key is not
 // the session's any more. It counts even after f has returned: the session had not released
 // the key before, so the key was lost.
-func (s *session) taken() { s.loseIf(errTaken, true) }
+func (s *session) taken() {
+	s.loseIf(errTaken, true)
+	s.holds.drop(s.acquired())
+}
 
 // loseIf ends the context of f because of reason. After f has returned, the loss counts
 // only if alsoOver.
@@ -92,12 +88,10 @@ func (s *session) loseIf(reason error, alsoOver bool) {
 	// Another goroutine may have set s.lost without having cancelled ctx yet. The caller
 	// may be about to release the key, so ctx must end here.
 	s.cancel(cause)
-	if !first {
-		return
-	}
-	s.stop(cause)
-	if h := s.acquired(); h != nil {
-		trace.Lost(s.background, h.fence, cause)
+	if h := s.acquired(); first && h != nil {
+		s.renewer.remove(s.renewal)
+		// A trace may block for long in a function of the user.
+		s.renewal.calls.Go(func() { trace.Lost(s.base, h.fence, cause) })
 	}
 }
 
@@ -136,7 +130,7 @@ func (s *session) trusted() time.Duration {
 	if s.hasEnded() {
 		return 0
 	}
-	return s.guard.left()
+	return s.renewal.left(s.clock.Now())
 }
 
 // hasEnded reports whether the session holds nothing that f may still use.
@@ -147,19 +141,19 @@ func (s *session) hasEnded() bool {
 }
 
 // end ends the session after f has returned err or panicked, and returns the error of Do.
-// The order is what Do promises: first the context of f ends, then the last renewal ends,
-// and only then the lock is released.
+// The order is what Do promises: first the context of f ends, then no renewal begins any
+// more, and only then the lock is released. A renewal that is under way may reach Redis
+// after the release. It does nothing then, because the key has another value or is gone.
 func (s *session) end(err error) error {
-	if s.guard.left() <= 0 {
-		s.lose(s.guard.reason())
+	if s.renewal.left(s.clock.Now()) <= 0 {
+		s.lose(s.renewal.reason())
 	}
 	s.finish()
 	s.cancel(context.Canceled)
-	s.guard.stop()
-	s.stop(context.Canceled)
-	s.renewer.last()
+	s.renewer.remove(s.renewal)
 	s.release()
-	s.renewer.join()
+	s.renewal.close()
+	s.shared.stopRenewer()
 	s.shared.close()
 	lost := s.lostBecause()
 	switch {
@@ -186,10 +180,9 @@ func (s *session) release() {
 	if s.holds.current() != s.hold {
 		return
 	}
-	ctx := context.WithoutCancel(s.background)
 	mayHaveRun := false // an attempt that failed may have released the lock
 	for _, pool := range []*redis.Pool{s.remote.pool, s.shared.spare} {
-		attempt, cancel := clock.WithTimeout(ctx, s.remote.lease.releaseTimeout())
+		attempt, cancel := clock.WithTimeout(s.base, s.remote.lease.releaseTimeout())
 		released, r := s.remote.release(attempt, pool, s.hold.value)
 		cancel()
 		if r.Err == nil {

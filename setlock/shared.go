@@ -11,12 +11,16 @@ import (
 )
 
 // A shared is what all Locks of one Pool share outside the limits of this Pool: the
-// notifier, and spare connections for requests that must not wait for the Pool.
+// notifier, the renewer, and spare connections for requests that must not wait for the Pool.
 type shared struct {
 	pool     *redis.Pool
 	spare    *redis.Pool // the connections outside the limits of pool
 	notifier *notify.Notifier
-	users    int // calls of openShared without a close; guarded by allShared.mu
+
+	// Guarded by allShared.mu:
+	users    int      // calls of openShared without a close
+	renewer  *renewer // nil while there is no session
+	sessions int      // calls of renew without an unrenew
 }
 
 // maxSpare bounds the spare connections of a Pool. Thousands of sessions that lose Redis
@@ -51,4 +55,38 @@ func (s *shared) close() {
 	if s.users--; s.users == 0 {
 		delete(allShared.of, s.pool)
 	}
+}
+
+// renew begins to renew e, and returns the renewer. It makes the renewer for the first
+// session. The renewer uses the values of the ctx of e. The caller must call stopRenewer.
+func (s *shared) renew(e *renewal) *renewer {
+	allShared.mu.Lock()
+	defer allShared.mu.Unlock()
+	if s.renewer == nil {
+		s.renewer = startRenewer(e.ctx, s.pool, s.spare, s.notifier)
+	}
+	s.sessions++
+	s.renewer.add(e)
+	return s.renewer
+}
+
+// stopRenewer ends the use of the renewer by one session. With the last session, it ends the
+// renewer, and waits for its end.
+func (s *shared) stopRenewer() {
+	if r := s.leave(); r != nil {
+		r.close()
+	}
+}
+
+// leave records that one session less uses the renewer. It returns the renewer if this was
+// the last session, else nil.
+func (s *shared) leave() *renewer {
+	allShared.mu.Lock()
+	defer allShared.mu.Unlock()
+	if s.sessions--; s.sessions > 0 {
+		return nil
+	}
+	r := s.renewer
+	s.renewer = nil
+	return r
 }

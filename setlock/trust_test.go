@@ -66,6 +66,7 @@ func TestSuspendedMachine(t *testing.T) {
 				t.Error("Fence believes after a suspension")
 			}
 			fake.Advance(lease / 20)
+			synctest.Wait()
 			select {
 			case <-ctx.Done():
 			default:

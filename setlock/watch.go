@@ -62,7 +62,8 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 	c, r := clock.FromContext(ctx), l.remote()
 	shared := openShared(l.Pool)
 	defer shared.close()
-	announcements := shared.notifier.Subscribe(ctx, r.keys.Channel)
+	heard := newSignal()
+	announcements := shared.notifier.Subscribe(ctx, r.keys.Channel, heard.set)
 	defer announcements.Close()
 
 	var (
@@ -86,7 +87,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 		case pending <- v.seen.holder:
 			pending = nil
 			continue
-		case <-announcements.Signal:
+		case <-heard:
 			message, mayMiss, up := announcements.Take()
 			if up != v.up {
 				v.pushed(up, c.Now())

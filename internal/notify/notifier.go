@@ -24,9 +24,6 @@ func New(dial func(ctx context.Context) (redis.Conn, error)) *Notifier {
 // A Subscription receives the messages of one channel. A newer message replaces an older
 // one that was not taken.
 type Subscription struct {
-	// Signal holds one element when Take has something new to return.
-	Signal <-chan struct{}
-
 	notifier *Notifier
 	conn     *connection
 	channel  string
@@ -34,18 +31,19 @@ type Subscription struct {
 }
 
 // Subscribe starts a subscription to channel, until Close. Messages arrive once Take has
-// returned true for up. The connection uses the values of ctx. It does not end when ctx
-// ends.
-func (n *Notifier) Subscribe(ctx context.Context, channel string) *Subscription {
+// returned true for up. signal is called whenever Take has something new to return, perhaps
+// before Subscribe has returned. It must neither block nor use the Notifier. The connection
+// uses the values of ctx. It does not end when ctx ends.
+func (n *Notifier) Subscribe(ctx context.Context, channel string, signal func()) *Subscription {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.conn == nil {
 		n.conn = newConnection(ctx, &n.mu, n.dial)
 	}
-	l := &listener{signal: make(chan struct{}, 1), missed: true}
+	l := &listener{signal: signal, missed: true}
 	n.conn.talk.listen(channel, l)
 	wake(n.conn.wake)
-	return &Subscription{Signal: l.signal, notifier: n, conn: n.conn, channel: channel, heard: l}
+	return &Subscription{notifier: n, conn: n.conn, channel: channel, heard: l}
 }
 
 // Take returns the newest message since the last Take, or nil when there is none. missed

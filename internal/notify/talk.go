@@ -54,7 +54,7 @@ func (t *talk) listen(channel string, l *listener) {
 	c.listeners = append(c.listeners, l)
 	l.up = c.confirmed
 	if l.up {
-		wake(l.signal)
+		l.signal()
 	}
 }
 
@@ -93,7 +93,7 @@ func (t *talk) end() {
 		c.confirmed, c.missing = false, time.Time{}
 		for _, s := range c.listeners {
 			s.up = false
-			wake(s.signal)
+			s.signal()
 		}
 	}
 }
@@ -214,7 +214,7 @@ func (t *talk) message(channel string, message []byte) {
 	c.missing = time.Time{}
 	for _, s := range c.listeners {
 		s.message = message
-		wake(s.signal)
+		s.signal()
 	}
 }
 
@@ -229,7 +229,7 @@ func (t *talk) confirm(channel string) {
 	c.confirmed = true
 	for _, s := range c.listeners {
 		s.up, s.missed = true, true
-		wake(s.signal)
+		s.signal()
 	}
 }
 

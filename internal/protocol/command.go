@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// fenceLinger is how much longer than its lock a fence key lives.
-const fenceLinger = time.Hour
+// FenceLinger is how much longer than its lock a fence key lives, when a script has set the
+// remaining time of both.
+const FenceLinger = 2 * time.Hour
 
 // Keys are the names that one lock has in Redis.
 type Keys struct {
@@ -35,7 +36,7 @@ func fenceKey(key string) string {
 
 // Arguments of the scripts, converted once.
 var (
-	lingerMillis any = fenceLinger.Milliseconds()
+	lingerMillis any = FenceLinger.Milliseconds()
 	noChannel    any = "" // nothing is announced
 )
 
@@ -51,10 +52,15 @@ func (k *Keys) Acquire(value string, d time.Duration, announced bool, mine strin
 	return c
 }
 
-// Renew returns the command that sets the remaining time of the hold with value and fence
-// to d.
-func (k *Keys) Renew(value string, fence int64, d time.Duration) Command {
-	return renew.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, fence)
+// Renew returns the command that sets the remaining time of the hold with value to d.
+func (k *Keys) Renew(value string, d time.Duration) Command {
+	return renew.command(k.lock, value, Milliseconds(d))
+}
+
+// RenewBoth returns the command that sets the remaining time of the hold with value and
+// fence to d, and that of its fence key to FenceLinger more.
+func (k *Keys) RenewBoth(value string, fence int64, d time.Duration) Command {
+	return renewBoth.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, fence)
 }
 
 // Extend returns the command that adds d to the remaining time of the hold with value and

@@ -16,7 +16,7 @@ import (
 var keys = protocol.NewKeys("k")
 
 func TestCommands(t *testing.T) {
-	const linger = 3600000
+	const linger = 7200000
 	announcement := protocol.Announcement{Acquired: true, Value: "v", Fence: 7, Previous: "6", Lease: time.Second}
 	for _, test := range []struct {
 		script  string
@@ -26,7 +26,8 @@ func TestCommands(t *testing.T) {
 		{"acquire", keys.Acquire("v", time.Second, true, "", nil), []any{2, "k", "{k}:fence", "v", 1000, linger, "setlock:k", ""}},
 		{"acquire", keys.Acquire("v", time.Second, false, "m", []string{"o", "p"}), []any{2, "k", "{k}:fence", "v", 1000, linger, "", "m", "o", "p"}},
 		{"acquire", keys.Acquire("v", time.Second, true, "", []string{"o"}), []any{2, "k", "{k}:fence", "v", 1000, linger, "setlock:k", "", "o"}},
-		{"renew", keys.Renew("v", 7, time.Second), []any{2, "k", "{k}:fence", "v", 1000, linger, 7}},
+		{"renew", keys.Renew("v", time.Second), []any{1, "k", "v", 1000}},
+		{"renew", keys.RenewBoth("v", 7, time.Second), []any{2, "k", "{k}:fence", "v", 1000, linger, 7}},
 		{"extend", keys.Extend("v", 7, time.Second, time.Minute), []any{2, "k", "{k}:fence", "v", 1000, linger, 7, 60000}},
 		{"release", keys.Release(true, "v", "w"), []any{1, "k", "setlock:k", "v", "w"}},
 		{"release", keys.Release(false, "v"), []any{1, "k", "", "v"}},
@@ -201,7 +202,7 @@ func FuzzAnnouncement(f *testing.F) {
 // What the scripts return and publish, their headers say.
 func TestScriptsAreDocumented(t *testing.T) {
 	for _, command := range []protocol.Command{
-		keys.Acquire("v", time.Second, true, "", nil), keys.Renew("v", 7, time.Second),
+		keys.Acquire("v", time.Second, true, "", nil), keys.RenewBoth("v", 7, time.Second),
 		keys.Extend("v", 7, time.Second, 0), keys.Release(true, "v"), keys.Look(),
 	} {
 		withSource := command.WithSource()

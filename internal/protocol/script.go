@@ -30,10 +30,13 @@ var (
 	lookSource string
 
 	acquire = newScript("acquire", 2, acquireSource)
-	renew   = newScript("renew", 2, renewSource)
+	renew   = newScript("renew", 1, renewSource)
 	extend  = newScript("extend", 2, extendSource)
 	release = newScript("release", 1, releaseSource)
 	look    = newScript("look", 2, lookSource)
+
+	// renewBoth is renew with the fence key.
+	renewBoth = &script{name: renew.name, source: renew.source, hash: renew.hash, keys: 2}
 
 	scripts = []*script{acquire, renew, extend, release, look}
 )

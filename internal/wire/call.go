@@ -150,15 +150,21 @@ func (c *call) talk() (any, Fate, error) {
 func (c *call) confirm() error {
 	wait := protocol.Wait(c.Replicas, c.Wait)
 	reply, err := c.roundTrip(&wait)
+	return confirmed(reply, err, c.Replicas)
+}
+
+// confirmed returns an error unless at least n replicas have confirmed, as the result of a
+// WAIT says.
+func confirmed(reply any, err error, n int) error {
+	var got int64
+	if err == nil {
+		got, err = protocol.ParseWait(reply)
+	}
 	if err != nil {
 		return fmt.Errorf("waiting for replicas: %w", err)
 	}
-	n, err := protocol.ParseWait(reply)
-	if err != nil {
-		return fmt.Errorf("waiting for replicas: %w", err)
-	}
-	if n < int64(c.Replicas) {
-		return fmt.Errorf("confirmed by %d of %d replicas", n, c.Replicas)
+	if got < int64(n) {
+		return fmt.Errorf("confirmed by %d of %d replicas", got, n)
 	}
 	return nil
 }

@@ -1,0 +1,261 @@
+package setlock
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"example.com/setlock/internal/protocol"
+	"example.com/setlock/internal/trace"
+	"example.com/setlock/internal/wire"
+)
+
+const (
+	// mostAhead bounds the number of renewals in a batch that takes along renewals which are
+	// not due yet.
+	mostAhead = 128
+	// fullBatch is the largest number of renewals in a batch while connections are free.
+	fullBatch = 2048
+	// maxBatches is the largest number of batches under way, and so of connections.
+	maxBatches = 16
+)
+
+var (
+	errNoReply = errors.New("runtime.Goexit in the Pool's Dial or TestOnBorrow")
+	errRoom    = errors.New("no reply, and its connection was needed for other renewals")
+)
+
+// A batch is a number of renewals that are sent together. Its fields are guarded by
+// renewer.mu, except for those that do not change.
+type batch struct {
+	renewals []*renewal // does not change
+	answered []bool     // by index: the renewal has its result
+	some     bool       // one of answered is true
+	deadline time.Duration
+	start    time.Duration
+	retry    time.Duration // when the renewals that failed are due again; 0: none has failed
+	over     bool          // what comes now does not count any more
+	cancel   context.CancelCauseFunc
+	done     chan struct{} // closed when the batch has ended
+}
+
+// calmBatch returns how many renewals a batch may have that takes along renewals which are not
+// due yet: as many as fall due within lease.ahead on average. With more, batches would grow
+// from interval to interval, and the requests of a Pool would come in bursts.
+func (r *renewer) calmBatch() int {
+	const part = 3.0 / 40 // lease.ahead by lease.renewInterval
+	return min(int(part*float64(len(r.queue)))+1, mostAhead)
+}
+
+// send sends the renewals that are ready, while there is room for batches.
+func (r *renewer) send(at time.Duration) {
+	r.ready = slices.DeleteFunc(r.ready, func(e *renewal) bool { return e.state != ready })
+	for len(r.ready) > 0 && r.makeRoom(at) {
+		r.launch(r.nextBatch(), at)
+	}
+}
+
+// makeRoom reports whether one more batch may be sent. At the bound, it gives up the oldest
+// batch if that hangs.
+func (r *renewer) makeRoom(at time.Duration) bool {
+	if len(r.batches) == maxBatches && r.roomAt(at) <= at {
+		r.giveUp(r.batches[0], errRoom)
+	}
+	return len(r.batches) < maxBatches
+}
+
+// roomAt returns when the oldest batch counts as hanging, for the renewals that are ready.
+func (r *renewer) roomAt(at time.Duration) time.Duration {
+	if len(r.batches) < maxBatches {
+		return at
+	}
+	return r.batches[0].start + r.ready[0].remote.lease.ahead()
+}
+
+// nextBatch takes a batch from the renewals that are ready. The fewer connections are free,
+// the larger it is.
+func (r *renewer) nextBatch() []*renewal {
+	free := maxBatches - len(r.batches)
+	size := max(fullBatch, (len(r.ready)+free-1)/free)
+	first := r.ready[0].group()
+	var batch, others []*renewal
+	for _, e := range r.ready {
+		if len(batch) < size && e.group() == first {
+			batch = append(batch, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	r.ready = others
+	return batch
+}
+
+// launch sends a batch.
+func (r *renewer) launch(renewals []*renewal, at time.Duration) {
+	if renewals[0].schedule.failing {
+		// One of the renewals may break every connection. Those behind it must not be the
+		// same ones each time.
+		rand.Shuffle(len(renewals), func(i, j int) { renewals[i], renewals[j] = renewals[j], renewals[i] })
+	}
+	b := &batch{renewals: renewals, answered: make([]bool, len(renewals)), start: at, done: make(chan struct{})}
+	least := renewals[0].remote.lease
+	for _, e := range renewals {
+		e.state = sent
+		least = min(least, e.remote.lease)
+	}
+	b.deadline = at + least.renewTimeout()
+	pool := r.pool
+	if renewals[0].schedule.outside {
+		pool = r.spare
+	}
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	b.cancel = cancel
+	r.batches = append(r.batches, b)
+	r.running[b] = true
+	go func() { // joined by close, unless it is stuck
+		defer close(b.done)
+		err := errNoReply // replaced below, unless Dial or TestOnBorrow calls runtime.Goexit
+		defer func() { r.ended(b, err) }()
+		now := r.clock.Now()
+		commands, both := make([]protocol.Command, len(renewals)), make([]bool, len(renewals))
+		for i, e := range renewals {
+			commands[i], both[i] = e.remote.renewal(e.hold, now, time.Duration(e.remote.lease))
+		}
+		err = wire.DoAll(ctx, pool, wire.Batch{
+			Commands: commands,
+			Replicas: renewals[0].remote.replicas,
+			Wait:     least.confirmTimeout(),
+			Answered: func(i int, result wire.Result) { r.answer(b, i, both[i], result) },
+		})
+	}()
+}
+
+// answer records the result of the renewal with index i in b. both is true if the renewal
+// was one of the fence key, too.
+func (r *renewer) answer(b *batch, i int, both bool, result wire.Result) {
+	e := b.renewals[i]
+	mine, err := true, result.Err
+	if err == nil {
+		mine, err = protocol.ParseRenew(result.Reply)
+	}
+	if wire.AnsweredWith(err, "WRONGTYPE") {
+		mine = false
+	}
+	now := r.clock.Now()
+	if !r.settle(b, i, mine, err, result.Sent, now) {
+		return
+	}
+	defer e.calls.Done()
+	if err == nil {
+		trace.Called(e.ctx, now, nil)
+	}
+	if err == nil && mine && both {
+		e.hold.fenceKey.set(result.Sent.Sub(e.hold.acquired), time.Duration(e.remote.lease))
+	}
+	if !mine {
+		e.taken()
+	}
+}
+
+// settle records the result of a renewal. It returns false if the result does not count any
+// more. Otherwise the caller must call Done on the calls of the renewal.
+func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.Time) bool {
+	e := b.renewals[i]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b.over || e.state == over {
+		return false
+	}
+	b.answered[i], b.some = true, true
+	e.calls.Add(1)
+	if err == nil && mine {
+		if late := e.renewed(sent, now); late != nil {
+			err = late
+		}
+	}
+	switch {
+	case !mine:
+		r.forget(e)
+		if err != nil {
+			e.report(now, err)
+		}
+	case err != nil:
+		r.failed(e, b, err, now)
+	default:
+		r.counted(e, sent, now)
+	}
+	return true
+}
+
+// counted records a renewal of e that counts.
+func (r *renewer) counted(e *renewal, sent, now time.Time) {
+	at := now.Sub(r.start)
+	e.state, e.suspect = idle, false
+	if !e.extra || e.schedule.failing || e.due <= at {
+		var pause time.Duration
+		e.schedule, pause = e.schedule.counted(now.Sub(sent), e.extra)
+		e.due = at + pause
+	}
+	if e.again {
+		e.again = false
+		r.makeReady(e, true, now)
+		r.wake.set()
+		return
+	}
+	r.move(e, now)
+}
+
+// failed records that the renewal of e in b failed because of err. Renewals of one batch
+// that fail are due again together.
+func (r *renewer) failed(e *renewal, b *batch, err error, now time.Time) {
+	at := now.Sub(r.start)
+	e.failure(err)
+	e.report(now, err)
+	var pause time.Duration
+	e.schedule, pause = e.schedule.failed()
+	if b.retry <= at {
+		b.retry = at + pause
+	}
+	e.state, e.again = idle, false
+	e.due = min(b.retry, at+e.remote.lease.retryInterval())
+	r.move(e, now)
+}
+
+// report reports to a trace that a renewal failed at now. It does so in a goroutine of its
+// own, because a trace may block for long in a function of the user.
+func (e *renewal) report(now time.Time, err error) {
+	e.calls.Go(func() { trace.Called(e.ctx, now, err) })
+}
+
+// giveUp ends b because of cause, and its renewals without a result fail. It does not wait
+// for the end of the goroutine, which may be stuck in Dial.
+func (r *renewer) giveUp(b *batch, cause error) {
+	b.over = true
+	r.batches = slices.DeleteFunc(r.batches, func(other *batch) bool { return other == b })
+	b.cancel(cause)
+	now := r.clock.Now()
+	suspect := b.some // the first renewal without an answer may be the reason
+	for i, e := range b.renewals {
+		if b.answered[i] || e.state == over {
+			continue
+		}
+		e.suspect, suspect = suspect, false
+		r.failed(e, b, cause, now)
+	}
+}
+
+// ended records that the goroutine of b ends, because of err or with all replies.
+func (r *renewer) ended(b *batch, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.running, b)
+	if !b.over {
+		r.giveUp(b, err)
+	}
+	b.cancel(nil)
+	if len(r.ready) > 0 {
+		r.wake.set()
+	}
+}
