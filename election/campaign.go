@@ -3,7 +3,6 @@ package election
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -16,9 +15,6 @@ import (
 // A campaign is one Run. Only the goroutine of Run uses it.
 type campaign struct {
 	election *Election
-	lock     *setlock.Lock
-	lease    time.Duration
-	clock    clock.Clock
 	pace     backoff.BackOff
 
 	watch  <-chan setlock.Holder // nil until this candidate has to wait
@@ -35,10 +31,10 @@ type campaign struct {
 func (c *campaign) run(ctx context.Context) error {
 	for {
 		led := false
-		c.election.note(nil, health.tries)
-		err := c.lock.Do(ctx, func(ctx context.Context) error {
+		c.election.note(nil, (*health).tries)
+		err := c.election.Lock.Do(ctx, func(ctx context.Context) error {
 			led = true
-			c.election.note(nil, health.accepted)
+			c.election.note(nil, (*health).accepted)
 			return c.lead(ctx)
 		})
 		var permanent *backoff.PermanentError
@@ -55,7 +51,7 @@ func (c *campaign) run(ctx context.Context) error {
 		case err == setlock.ErrNotHeld || err == setlock.ErrAlreadyHeld:
 			c.follow(ctx)
 		default:
-			c.election.note(err, func(h health) health { return h.failed(err, c.clock.Now()) })
+			c.election.note(err, func(h *health) { h.failed(err, c.election.clock.Now()) })
 			goesOn = c.pause(ctx)
 		}
 		switch {
@@ -80,14 +76,14 @@ func (c *campaign) lead(ctx context.Context) (err error) {
 		}
 		t.end(err)
 	}()
-	e.log(slog.LevelInfo, "elected", slog.Int64("fence", c.fence))
+	t.logStart()
 	if e.OnElected == nil {
 		<-t.ctx.Done()
 	} else {
 		err = e.OnElected(t.ctx)
 	}
 	returned = true
-	c.held = clock.Elapsed(t.start, c.clock.Now())
+	c.held = clock.Elapsed(t.start, c.election.clock.Now())
 	c.resigned = context.Cause(t.ctx) == ErrResigned
 	return err
 }
@@ -103,14 +99,14 @@ func (c *campaign) follow(ctx context.Context) {
 	if !c.follows() {
 		d := c.pace.NextBackOff()
 		if d == backoff.Stop { // there is no error that could end Run
-			d = c.lease / 10
+			d = c.election.lease() / 10
 		}
 		c.next(ctx, d)
 	}
 	if !c.follows() {
 		return
 	}
-	c.election.note(nil, health.accepted)
+	c.election.note(nil, (*health).accepted)
 	for c.follows() && c.next(ctx, backoff.Stop) {
 	}
 	c.pace.Reset()
@@ -126,17 +122,17 @@ func (c *campaign) follow(ctx context.Context) {
 // When another candidate leads meanwhile, rest follows it: at once after Resign, in other cases
 // after the step, because work that fails at once must not be called again at once.
 func (c *campaign) rest(ctx context.Context, err error) bool {
-	if err == nil || c.resigned || c.held >= c.lease {
+	if err == nil || c.resigned || c.held >= c.election.lease() {
 		c.pace.Reset()
 	}
 	d := c.pace.NextBackOff()
 	if d == backoff.Stop {
 		return false
 	}
-	ended := c.clock.Now()
+	ended := c.election.clock.Now()
 	c.wait(ctx, ended.Add(d), c.resigned)
 	if !c.follows() && !c.election.hears() {
-		c.wait(ctx, ended.Add(c.lease/10+c.lease/20+rand.N(c.lease/20)), true)
+		c.wait(ctx, ended.Add(c.election.lease()/10+c.election.lease()/20+rand.N(c.election.lease()/20)), true)
 	}
 	if c.follows() {
 		c.follow(ctx)
@@ -151,14 +147,14 @@ func (c *campaign) pause(ctx context.Context) bool {
 	if d == backoff.Stop {
 		return false
 	}
-	c.wait(ctx, c.clock.Now().Add(d), false)
+	c.wait(ctx, c.election.clock.Now().Add(d), false)
 	return true
 }
 
 // wait waits until the given time, or until ctx ends. If yield is true, wait also returns when
 // another candidate leads.
 func (c *campaign) wait(ctx context.Context, until time.Time, yield bool) {
-	for !(yield && c.follows()) && c.next(ctx, max(until.Sub(c.clock.Now()), 0)) {
+	for !(yield && c.follows()) && c.next(ctx, max(until.Sub(c.election.clock.Now()), 0)) {
 	}
 }
 
@@ -170,11 +166,11 @@ func (c *campaign) follows() bool { return !c.leader.Nobody() }
 func (c *campaign) next(ctx context.Context, d time.Duration) bool {
 	if c.watch == nil {
 		watching, stop := context.WithCancel(ctx)
-		c.watch, c.stop = c.lock.Watch(watching), stop
+		c.watch, c.stop = c.election.Lock.Watch(watching), stop
 	}
 	var due <-chan time.Time
 	if d != backoff.Stop {
-		timer := c.clock.NewTimer(d)
+		timer := c.election.clock.NewTimer(d)
 		defer timer.Stop()
 		due = timer.C()
 	}
@@ -206,9 +202,9 @@ func (c *campaign) isPast(ctx context.Context, h setlock.Holder) bool {
 	}
 	// A new leader also has a lower fence if Redis lost its data and its clock was set back. A look
 	// at the lock tells the two cases apart.
-	asking, cancel := clock.WithTimeout(ctx, c.lease/6)
+	asking, cancel := clock.WithTimeout(ctx, c.election.lease()/6)
 	defer cancel()
-	now, err := c.lock.Holder(asking)
+	now, err := c.election.Lock.Holder(asking)
 	return err == nil && (now.Fence != h.Fence || now.Owner != h.Owner)
 }
 

@@ -105,15 +105,20 @@ func (e *Election) Run(ctx context.Context) error {
 		return errBackOff
 	}
 	pace.Reset() // an earlier Run may have used the same object
-	c := &campaign{election: e, lock: e.Lock, lease: e.lease(), clock: e.clock, pace: pace}
+	c := &campaign{election: e, pace: pace}
 	defer c.unwatch()
-	return c.run(trace.NewContext(ctx, &trace.Trace{
+	return c.run(e.traced(ctx))
+}
+
+// traced returns a context derived from ctx. The lock reports to e what it does under this context.
+func (e *Election) traced(ctx context.Context) context.Context {
+	return trace.NewContext(ctx, &trace.Trace{
 		Called: func(at time.Time, err error) {
-			e.note(err, func(h health) health { return h.called(err, at) })
+			e.note(err, func(h *health) { h.called(err, at) })
 		},
 		Lost:   e.lost,
 		Pushed: e.setPushed,
-	}))
+	})
 }
 
 // Resign ends the present term of this candidate, if it leads: the context of OnElected ends with
@@ -134,6 +139,7 @@ func (e *Election) Resign() {
 	e.mu.Unlock()
 	if t != nil {
 		t.cancel(ErrResigned)
+		t.noticeEnd()
 	}
 }
 
@@ -177,20 +183,20 @@ func (e *Election) Check(tolerance time.Duration) error {
 	return e.health.check(now, tolerance)
 }
 
-// note updates the health after an event that ended with err, and logs err if its kind is new.
-func (e *Election) note(err error, after func(health) health) {
-	if e.setHealth(err, after) {
-		e.log(slog.LevelWarn, "attempt failed", slog.Any("err", err))
+// note records an event that ended with err in the health, and logs err if its kind is new.
+func (e *Election) note(err error, event func(*health)) {
+	if e.setHealth(err, event) {
+		e.logFailed(err)
 	}
 }
 
 // setHealth updates the health. It reports whether err is to be logged. The helper that undoes an
 // acquisition may fail after Run has returned. Such an error is not logged.
-func (e *Election) setHealth(err error, after func(health) health) (warn bool) {
+func (e *Election) setHealth(err error, event func(*health)) (warn bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.health, warn = after(e.health).warns(err)
-	return warn && e.running
+	event(&e.health)
+	return e.health.warns(err) && e.running
 }
 
 // setPushed records whether announcements reach the watch.

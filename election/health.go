@@ -11,8 +11,8 @@ import (
 	"example.com/setlock/internal/clock"
 )
 
-// A health is the trouble that a candidate has with Redis, and which error was logged last. It is a
-// value: its methods return the health after an event.
+// A health is the trouble that a candidate has with Redis, and which error was logged last. Its
+// methods record events.
 type health struct {
 	calls    trouble // the trouble with calls to Redis
 	attempts trouble // the trouble with attempts to be elected
@@ -38,50 +38,38 @@ func (t trouble) after(err error, at time.Time) trouble {
 	return trouble{err, t.since}
 }
 
-// called returns the health after a call that ended at the given time. err is nil if Redis answered
+// called records a call that ended at the given time. err is nil if Redis answered
 // as a working server does. Such an answer does not end the trouble of attempts: a Redis that
 // answers reads may refuse writes.
-func (h health) called(err error, at time.Time) health {
-	h.calls = h.calls.after(err, at)
-	return h
-}
+func (h *health) called(err error, at time.Time) { h.calls = h.calls.after(err, at) }
 
-// tries returns the health while an attempt to be elected is under way.
-func (h health) tries() health {
-	h.trying = true
-	return h
-}
+// tries records that an attempt to be elected is under way.
+func (h *health) tries() { h.trying = true }
 
-// failed returns the health after an attempt that failed.
-func (h health) failed(err error, at time.Time) health {
-	h.attempts = h.attempts.after(err, at)
-	return h
-}
+// failed records an attempt that failed.
+func (h *health) failed(err error, at time.Time) { h.attempts = h.attempts.after(err, at) }
 
-// accepted returns the health when this candidate leads, or another candidate is seen to lead. So
-// Redis accepts attempts.
-func (h health) accepted() health {
-	h.attempts, h.trying = trouble{}, false
-	return h
-}
+// accepted records that this candidate leads, or that another candidate is seen to lead. So Redis
+// accepts attempts.
+func (h *health) accepted() { h.attempts, h.trying = trouble{}, false }
 
 // warns reports whether err, the result of the last event, is to be logged. An error is logged if
 // its kind is not the kind that was logged last. After a success, an error of any kind is logged.
 // The exception is a read that succeeds while trying is set, because the attempt may still fail.
-func (h health) warns(err error) (health, bool) {
+func (h *health) warns(err error) bool {
 	switch {
 	case err != nil:
 		warn := kind(err) != h.logged
 		h.logged = kind(err)
-		return h, warn
+		return warn
 	case h.calls.err == nil && !h.trying:
 		h.logged = ""
 	}
-	return h, false
+	return false
 }
 
 // check returns an error if a trouble has lasted for tolerance at now.
-func (h health) check(now time.Time, tolerance time.Duration) error {
+func (h *health) check(now time.Time, tolerance time.Duration) error {
 	for _, t := range []trouble{h.calls, h.attempts} {
 		if t.err == nil {
 			continue

@@ -20,15 +20,15 @@ func TestHealth(t *testing.T) {
 
 	type event struct {
 		what   string
-		after  func(h health, err error, now time.Time) health
+		event  func(h *health, err error, now time.Time)
 		second int
 		err    error
 		warns  bool // whether err is logged
 		lasts  int  // seconds for which Redis has been in trouble; -1: it is not in trouble
 	}
-	called, failed := health.called, health.failed
-	tries := func(h health, _ error, _ time.Time) health { return h.tries() }
-	accepted := func(h health, _ error, _ time.Time) health { return h.accepted() }
+	called, failed := (*health).called, (*health).failed
+	tries := func(h *health, _ error, _ time.Time) { h.tries() }
+	accepted := func(h *health, _ error, _ time.Time) { h.accepted() }
 	for name, events := range map[string][]event{
 		"all is well": {
 			{"an attempt begins", tries, 0, nil, false, -1},
@@ -102,9 +102,8 @@ func TestHealth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var h health
 			for i, e := range events {
-				var warns bool
-				h, warns = e.after(h, e.err, at(e.second)).warns(e.err)
-				if warns != e.warns {
+				e.event(&h, e.err, at(e.second))
+				if warns := h.warns(e.err); warns != e.warns {
 					t.Errorf("%d: %s: warns %v, want %v", i, e.what, warns, e.warns)
 				}
 				if e.lasts < 0 {
@@ -129,8 +128,10 @@ func TestHealth(t *testing.T) {
 func TestHealthCheckNamesTheLastError(t *testing.T) {
 	start := time.Now()
 	first, last := errors.New("first"), errors.New("last")
-	for name, after := range map[string]func(health, error, time.Time) health{"calls": health.called, "attempts": health.failed} {
-		h := after(after(health{}, first, start), last, start.Add(time.Second))
+	for name, event := range map[string]func(*health, error, time.Time){"calls": (*health).called, "attempts": (*health).failed} {
+		var h health
+		event(&h, first, start)
+		event(&h, last, start.Add(time.Second))
 		err := h.check(start.Add(3*time.Second), time.Second)
 		if !errors.Is(err, last) || errors.Is(err, first) || !strings.Contains(err.Error(), "for 3s") {
 			t.Errorf("%s: check = %v, want the last error and 3s", name, err)

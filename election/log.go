@@ -13,3 +13,8 @@ func (e *Election) log(level slog.Level, msg string, attrs ...slog.Attr) {
 	attrs = append([]slog.Attr{slog.String("key", e.Lock.Key), slog.String("owner", e.owner())}, attrs...)
 	e.Logger.LogAttrs(context.Background(), level, msg, attrs...)
 }
+
+// logFailed logs that an attempt has failed because of err.
+func (e *Election) logFailed(err error) {
+	e.log(slog.LevelWarn, "attempt failed", slog.Any("err", err))
+}

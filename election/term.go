@@ -18,8 +18,8 @@ type term struct {
 	start    time.Time
 	ctx      context.Context // the context of OnElected
 	cancel   context.CancelCauseFunc
-	stop     func() bool    // prevents the call of noticeEnd, or returns false
-	noticing sync.WaitGroup // done when noticeEnd has returned or was stopped
+	stop     func() bool    // prevents the call of noticeEnd at the end of the parent of ctx, or returns false
+	noticing sync.WaitGroup // done when that call has returned or was prevented
 
 	// Guarded by Election.mu:
 	ended time.Time // when noticeEnd found that ctx had ended; zero before
@@ -37,11 +37,19 @@ func (e *Election) beginTerm(ctx context.Context, fence int64) *term {
 	t := &term{election: e, fence: fence, start: e.clock.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	t.noticing.Add(1)
-	t.stop = context.AfterFunc(t.ctx, t.noticeEnd)
+	t.stop = context.AfterFunc(ctx, func() {
+		defer t.noticing.Done()
+		t.noticeEnd()
+	})
 	if early := e.enterTerm(t); early.err != nil && early.fence == fence {
 		t.tellEnd(early.err, false) // the lock was lost before the term began
 	}
 	return t
+}
+
+// logStart logs that the term has begun.
+func (t *term) logStart() {
+	t.election.log(slog.LevelInfo, "elected", slog.Int64("fence", t.fence))
 }
 
 // enterTerm records t and sends the change to the readers. It returns the last loss that was
@@ -83,10 +91,11 @@ func (t *term) leads() bool {
 
 // noticeEnd records when the context of OnElected has ended, while OnElected still runs.
 func (t *term) noticeEnd() {
-	defer t.noticing.Done()
 	t.election.mu.Lock()
 	defer t.election.mu.Unlock()
-	t.ended = t.election.clock.Now()
+	if t.ended.IsZero() {
+		t.ended = t.election.clock.Now()
+	}
 }
 
 // end ends the term after OnElected has returned err.

@@ -184,19 +184,19 @@ func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.T
 	case err != nil:
 		r.failed(e, b, err, now)
 	default:
-		r.counted(e, sent, now)
+		r.counted(e, b, sent, now)
 	}
 	return true
 }
 
-// counted records a renewal of e that counts.
-func (r *renewer) counted(e *renewal, sent, now time.Time) {
+// counted records a renewal of e, in b, that counts.
+func (r *renewer) counted(e *renewal, b *batch, sent, now time.Time) {
 	at := now.Sub(r.start)
 	e.state, e.suspect = idle, false
 	if !e.extra || e.schedule.failing || e.due <= at {
 		var pause time.Duration
 		e.schedule, pause = e.schedule.counted(now.Sub(sent), e.extra)
-		e.due = at + pause
+		e.due = at + max(pause-r.spread(e, b), 0)
 	}
 	if e.again {
 		e.again = false
@@ -205,6 +205,17 @@ func (r *renewer) counted(e *renewal, sent, now time.Time) {
 		return
 	}
 	r.move(e, now)
+}
+
+// spread returns how much earlier than it is due the next renewal of e comes. It is 0 unless
+// too many renewals were due together, in b. The next time they are spread over the time in
+// which as many are due on average.
+func (r *renewer) spread(e *renewal, b *batch) time.Duration {
+	if len(b.renewals) <= r.calmBatch() {
+		return 0
+	}
+	part := min(float64(len(b.renewals))/float64(len(r.queue)), 1)
+	return rand.N(time.Duration(part*float64(e.remote.lease.renewInterval())) + 1)
 }
 
 // failed records that the renewal of e in b failed because of err. Renewals of one batch

@@ -19,6 +19,12 @@ type hold struct {
 	belief   belief // guarded by holds.mu
 }
 
+// newHold returns a hold that is about to be acquired for d.
+func newHold(c clock.Clock, owner string, d time.Duration, session dependent) *hold {
+	now := c.Now()
+	return &hold{value: protocol.NewValue(owner), clock: c, acquired: now, session: session, belief: acquiring(now, d)}
+}
+
 // A dependent is what depends on a hold: a session. A hold knows no more of it, so that
 // holds do not depend on sessions.
 type dependent interface {

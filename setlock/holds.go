@@ -50,13 +50,13 @@ func (s *holds) trusted(value string) time.Duration {
 
 // attempt records that h is about to be acquired. It returns the value that this Lock holds
 // already, or "", and the values of the orphans that h may adopt.
-func (s *holds) attempt(now time.Time, h *hold) (mine string, adopt []string) {
+func (s *holds) attempt(h *hold) (mine string, adopt []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held != nil {
 		mine = s.held.value
 	}
-	s.orphans = s.orphans.expire(now)
+	s.orphans = s.orphans.expire(h.acquired)
 	adopt = s.orphans.values()
 	s.orphans = s.orphans.add(orphan{value: h.value, until: h.belief.ends, running: true})
 	return mine, adopt

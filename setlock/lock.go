@@ -97,10 +97,8 @@ func (l *Lock) acquire(ctx context.Context, op string, d time.Duration, s depend
 	defer l.turn.end()
 
 	d = redisTime(d)
-	c := clock.FromContext(ctx)
-	now := c.Now()
-	h := &hold{value: protocol.NewValue(cmp.Or(l.Owner, protocol.DefaultOwner())), clock: c, session: s, belief: acquiring(now, d)}
-	mine, orphans := l.holds.attempt(now, h)
+	h := newHold(clock.FromContext(ctx), cmp.Or(l.Owner, protocol.DefaultOwner()), d, s)
+	mine, orphans := l.holds.attempt(h)
 	defer l.holds.returned(h)
 	a, r := l.remote().acquire(ctx, h, d, mine, orphans, func(f wire.Fate) { l.holds.failed(h, f, l.Replicas) })
 	if r.Err != nil {

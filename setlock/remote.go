@@ -25,6 +25,16 @@ type remote struct {
 // that undoes the acquisition. Package wire sends the undo, because only package wire knows
 // whether the acquisition may have run, and on which connection.
 func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) (protocol.Acquisition, wire.Result) {
+	result := wire.Do(ctx, r.pool, r.acquisition(h, d, mine, orphans, settled))
+	var a protocol.Acquisition
+	if result.Err == nil {
+		a, result.Err = protocol.ParseAcquire(result.Reply)
+	}
+	return a, result
+}
+
+// acquisition returns the request of acquire.
+func (r remote) acquisition(h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) wire.Request {
 	confirmed := r.replicas == 0 // then the script announces the acquisition
 	request := wire.Request{
 		Command:  r.keys.Acquire(h.value, d, confirmed, mine, orphans),
@@ -38,12 +48,7 @@ func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine stri
 			return r.announce(h.value, d, reply), r.keys.Release(true, h.value)
 		}
 	}
-	result := wire.Do(ctx, r.pool, request)
-	var a protocol.Acquisition
-	if result.Err == nil {
-		a, result.Err = protocol.ParseAcquire(result.Reply)
-	}
-	return a, result
+	return request
 }
 
 // announce returns the command that announces an acquisition which the replicas have

@@ -29,7 +29,6 @@ type renewal struct {
 	state     state
 	schedule  schedule
 	due       time.Duration // when the next scheduled renewal is due, since renewer.start
-	at        time.Duration // when the renewer has to look at the renewal
 	index     int           // in renewer.queue
 	extra     bool          // the renewal that is ready or sent was not scheduled
 	again     bool          // the renewal that is sent does not count as one of now

@@ -115,10 +115,9 @@ func (r *renewer) add(e *renewal) {
 	now := r.clock.Now()
 	e.schedule = schedule{lease: e.remote.lease}
 	e.due = now.Sub(r.start) + e.remote.lease.firstRenewal()
-	e.at = r.next(e, now)
-	r.queue.add(e)
-	r.wakeFor(e.at)
-	r.wakeFor(now.Sub(r.start) + e.remote.lease.glance())
+	at := min(r.next(e, now), now.Sub(r.start)+e.remote.lease.glance())
+	r.queue.add(e, at)
+	r.wakeFor(at)
 }
 
 // remove ends the renewal of e. A reply that comes later changes nothing.
@@ -175,10 +174,7 @@ func (r *renewer) look() (pause time.Duration, untrusted []*renewal) {
 	now := r.clock.Now()
 	at := now.Sub(r.start)
 	if r.jumped(now) {
-		for _, e := range r.queue {
-			e.at = r.next(e, now)
-		}
-		r.queue.allMoved()
+		r.queue.moveAll(func(e *renewal) time.Duration { return r.next(e, now) })
 	}
 	for _, b := range slices.Clone(r.batches) {
 		if b.deadline <= at {
@@ -191,7 +187,7 @@ func (r *renewer) look() (pause time.Duration, untrusted []*renewal) {
 		}
 	}
 	for len(r.queue) > 0 && r.queue[0].at <= at {
-		e := r.queue[0]
+		e := r.queue[0].renewal
 		switch {
 		case e.left(now) <= 0:
 			r.forget(e)
@@ -204,7 +200,7 @@ func (r *renewer) look() (pause time.Duration, untrusted []*renewal) {
 		}
 	}
 	for len(r.ready) > 0 && len(r.ready) < r.calmBatch() && len(r.queue) > 0 {
-		e := r.queue[0]
+		e := r.queue[0].renewal
 		if e.state != idle || e.due > at+e.remote.lease.ahead() {
 			break
 		}
@@ -268,9 +264,9 @@ func (r *renewer) next(e *renewal, now time.Time) time.Duration {
 
 // move puts e where it belongs in the queue.
 func (r *renewer) move(e *renewal, now time.Time) {
-	e.at = r.next(e, now)
-	r.queue.moved(e)
-	r.wakeFor(e.at)
+	at := r.next(e, now)
+	r.queue.move(e, at)
+	r.wakeFor(at)
 }
 
 // renewNow has the lock of e renewed at once, because it may have been lost.

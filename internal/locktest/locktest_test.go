@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 func TestSends(t *testing.T) {
 	look := protocol.NewKeys("k").Look()
 	withSource := look.WithSource()
-	hash, source := look.Args()[0].(string), withSource.Args()[0].(string)
+	hash, source := look.Args[0].(string), withSource.Args[0].(string)
 	request := func(parts ...string) string {
 		var b strings.Builder
 		b.WriteString("*" + strconv.Itoa(len(parts)) + "\r\n")
@@ -44,7 +44,7 @@ func TestSends(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
-	if !locktest.Runs("look", look.Name, look.Args()...) || locktest.Runs("renew", look.Name, look.Args()...) || !locktest.Runs("PING", "PING") {
+	if !locktest.Runs("look", look.Name, look.Args...) || locktest.Runs("renew", look.Name, look.Args...) || !locktest.Runs("PING", "PING") {
 		t.Error("Runs does not know a request by its name")
 	}
 }

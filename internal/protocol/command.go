@@ -47,7 +47,7 @@ var (
 func (k *Keys) Acquire(value string, d time.Duration, announced bool, mine string, orphans []string) Command {
 	c := acquire.command(k.lock, k.fence, value, Milliseconds(d), lingerMillis, k.channelIf(announced), mine)
 	for _, orphan := range orphans {
-		c.add(orphan)
+		c.Args = append(c.Args, orphan)
 	}
 	return c
 }
@@ -74,7 +74,7 @@ func (k *Keys) Extend(value string, fence int64, d, least time.Duration) Command
 func (k *Keys) Release(announced bool, values ...string) Command {
 	c := release.command(k.lock, k.channelIf(announced))
 	for _, value := range values {
-		c.add(value)
+		c.Args = append(c.Args, value)
 	}
 	return c
 }
@@ -84,7 +84,7 @@ func (k *Keys) Look() Command { return look.command(k.lock, k.fence) }
 
 // Announce returns the command that publishes a.
 func (k *Keys) Announce(a Announcement) Command {
-	return newCommand("PUBLISH", k.channel, a.String())
+	return Command{Name: "PUBLISH", Args: []any{k.channel, a.String()}}
 }
 
 func (k *Keys) channelIf(announced bool) any {
@@ -97,5 +97,5 @@ func (k *Keys) channelIf(announced bool) any {
 // Wait returns the command that blocks until n replicas have what this connection has
 // written, for d at most: https://redis.io/docs/latest/commands/wait/.
 func Wait(n int, d time.Duration) Command {
-	return newCommand("WAIT", n, Milliseconds(d))
+	return Command{Name: "WAIT", Args: []any{n, Milliseconds(d)}}
 }

@@ -36,7 +36,7 @@ func TestCommands(t *testing.T) {
 		{"", protocol.Wait(2, time.Second), []any{2, 1000}},
 	} {
 		for name, command := range map[string]protocol.Command{"EVALSHA": test.command, "EVAL": test.command.WithSource()} {
-			args := command.Args()
+			args := command.Args
 			if test.script != "" {
 				if command.Name != name || protocol.NameOf(fmt.Sprint(args[0])) != test.script {
 					t.Errorf("%s: %s %.20v, want %s of that script", test.script, command.Name, args[0], name)
@@ -62,7 +62,7 @@ func TestFenceKeySharesTheSlotOfTheKey(t *testing.T) {
 		"empty{}":   "{empty{}}:fence",
 	} {
 		look := protocol.NewKeys(key).Look()
-		if got := look.Args()[3]; got != want {
+		if got := look.Args[3]; got != want {
 			t.Errorf("the fence key of %q is %q, want %q", key, got, want)
 		}
 	}
@@ -206,15 +206,15 @@ func TestScriptsAreDocumented(t *testing.T) {
 		keys.Extend("v", 7, time.Second, 0), keys.Release(true, "v"), keys.Look(),
 	} {
 		withSource := command.WithSource()
-		source := fmt.Sprint(withSource.Args()[0])
+		source := fmt.Sprint(withSource.Args[0])
 		header, _, _ := strings.Cut(source, "\n\n")
-		n := command.Args()[1].(int)
+		n := command.Args[1].(int)
 		for i := 1; i <= n; i++ {
 			if !strings.Contains(header, fmt.Sprintf("-- KEYS[%d]", i)) {
 				t.Errorf("%.30q does not document KEYS[%d]", header, i)
 			}
 		}
-		for i := 1; i <= len(command.Args())-2-n; i++ {
+		for i := 1; i <= len(command.Args)-2-n; i++ {
 			if !strings.Contains(header, fmt.Sprintf("-- ARGV[%d]", i)) {
 				t.Errorf("%.30q does not document ARGV[%d]", header, i)
 			}

@@ -58,51 +58,17 @@ func NameOf(hashOrSource string) string {
 	return ""
 }
 
-// A Command is a Redis command with its arguments. It must not be changed.
+// A Command is a Redis command with its arguments. The arguments must not be changed.
 type Command struct {
 	Name   string
+	Args   []any
 	script *script // nil for a command that does not run a script
-
-	// Most commands have few arguments. They live in the Command, because a slice of their
-	// own would be one more allocation a call.
-	few  [9]any
-	n    int   // the number of arguments in few
-	many []any // all arguments when few is too short; otherwise nil
-}
-
-// newCommand returns the command with name and args.
-func newCommand(name string, args ...any) Command {
-	c := Command{Name: name}
-	c.add(args...)
-	return c
 }
 
 // command returns the command that runs s on a server that has s in its cache.
 func (s *script) command(args ...any) Command {
-	c := Command{Name: "EVALSHA", script: s}
-	c.add(s.hash, s.keys)
-	c.add(args...)
-	return c
-}
-
-// add appends args to the arguments.
-func (c *Command) add(args ...any) {
-	if c.many == nil && c.n+len(args) <= len(c.few) {
-		c.n += copy(c.few[c.n:], args)
-		return
-	}
-	if c.many == nil {
-		c.many = append(make([]any, 0, c.n+len(args)), c.few[:c.n]...)
-	}
-	c.many = append(c.many, args...)
-}
-
-// Args returns the arguments.
-func (c *Command) Args() []any {
-	if c.many != nil {
-		return c.many
-	}
-	return c.few[:c.n]
+	all := append(make([]any, 0, 2+len(args)), s.hash, s.keys)
+	return Command{Name: "EVALSHA", Args: append(all, args...), script: s}
 }
 
 // WithSource returns c for a server that may not have the script in its cache.
@@ -110,7 +76,7 @@ func (c Command) WithSource() Command {
 	if c.script == nil {
 		return c
 	}
-	args := slices.Clone(c.Args())
+	args := slices.Clone(c.Args)
 	args[0] = c.script.source
-	return newCommand("EVAL", args...)
+	return Command{Name: "EVAL", Args: args}
 }

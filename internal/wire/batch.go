@@ -120,13 +120,13 @@ func (p *pipeline) send(indices []int) error {
 				return err
 			}
 		}
-		if err := p.conn.Send(p.Commands[i].Name, p.Commands[i].Args()...); err != nil {
+		if err := p.conn.Send(p.Commands[i].Name, p.Commands[i].Args...); err != nil {
 			return err
 		}
 	}
 	if p.Replicas > 0 {
 		wait := protocol.Wait(p.Replicas, p.Wait)
-		if err := p.conn.Send(wait.Name, wait.Args()...); err != nil {
+		if err := p.conn.Send(wait.Name, wait.Args...); err != nil {
 			return err
 		}
 	}

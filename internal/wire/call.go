@@ -174,7 +174,7 @@ func (c *call) roundTrip(command *protocol.Command) (any, error) {
 	if !c.enter(sending) {
 		return nil, errLeft
 	}
-	if err := c.conn.Send(command.Name, command.Args()...); err != nil {
+	if err := c.conn.Send(command.Name, command.Args...); err != nil {
 		return nil, err
 	}
 	if err := c.conn.Flush(); err != nil {

@@ -75,7 +75,7 @@ func (c *call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
 	timer := c.clock.AfterFunc(undoFor, c.breakOff)
 	// An error here means that the connection is broken. run gets this error too.
 	undo = undo.WithSource()
-	if c.conn.Send(undo.Name, undo.Args()...) == nil {
+	if c.conn.Send(undo.Name, undo.Args...) == nil {
 		c.conn.Flush()
 	}
 	<-undoReplied
