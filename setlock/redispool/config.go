@@ -154,7 +154,7 @@ func (c *Config) check() error {
 			continue
 		}
 		if _, err := parseAddr(addr); err != nil {
-			return fmt.Errorf("Addrs: %w", err)
+			return fmt.Errorf("an address in Addrs is %w", err)
 		}
 	}
 	switch {
@@ -189,10 +189,10 @@ func parseAddr(addr string) (string, error) {
 		_, err = netip.ParseAddr(host)
 	}
 	if err != nil || host == "" || strings.ContainsAny(host, "@/?#, ") {
-		return "", errors.New(`not host:port; want, for example, "10.0.0.2:6379" or "[::1]:6379"`)
+		return "", errors.New(`not host:port, as in "10.0.0.2:6379" or "[::1]:6379"`)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", errors.New(`the port is not a number from 1 to 65535; want, for example, "10.0.0.2:6379"`)
+		return "", errors.New(`not host:port with a port from 1 to 65535, as in "10.0.0.2:6379"`)
 	}
 	return net.JoinHostPort(host, port), nil
 }

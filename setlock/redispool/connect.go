@@ -75,7 +75,7 @@ func (c *connector) open(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	if raw == nil {
-		return nil, errors.New("Dial returned no connection and no error")
+		return nil, errors.New("the Dial of the Config returned no connection and no error")
 	}
 	if c.tls == nil {
 		return raw, nil

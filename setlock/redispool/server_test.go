@@ -138,3 +138,13 @@ func TestServerThatIsAway(t *testing.T) {
 	s.Restart()
 	works(t, pool, s)
 }
+
+// check fails the test unless the pool of c has a connection that answers.
+func check(t *testing.T, c *redispool.Config) {
+	t.Helper()
+	conn := poolOf(t, c).Get()
+	defer conn.Close()
+	if _, err := conn.Do("PING"); err != nil {
+		t.Errorf("%s: %v", c, err)
+	}
+}

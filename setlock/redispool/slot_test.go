@@ -1,6 +1,11 @@
 package redispool
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+
+	"example.com/setlock/internal/redistest"
+)
 
 func TestSlot(t *testing.T) {
 	if got := crc16("123456789"); got != 0x31c3 {
@@ -17,6 +22,21 @@ func TestSlot(t *testing.T) {
 		want := int64(crc16(as)) % slots
 		if got := slot(key); got != want {
 			t.Errorf("slot of %q = %d, want that of %q, %d", key, got, as, want)
+		}
+	}
+}
+
+// A real server agrees on the slots of keys with braces here and there.
+func TestSlotOnServer(t *testing.T) {
+	t.Parallel()
+	s := redistest.NewServer(t, "--cluster-enabled", "yes")
+	for range 200 {
+		key := make([]byte, rand.IntN(8))
+		for i := range key {
+			key[i] = "{}ab\xff"[rand.IntN(5)]
+		}
+		if got, want := slot(string(key)), redistest.Do(t, s.Dial, "CLUSTER", "KEYSLOT", key); got != want {
+			t.Errorf("slot of %q = %d, want %d", key, got, want)
 		}
 	}
 }

@@ -169,8 +169,8 @@ func TestPoolRefusesAConfig(t *testing.T) {
 	one, several := []string{"h:6379"}, []string{"h:1", "h:2"}
 	for want, c := range map[string]redispool.Config{
 		"no Addrs":    {},
-		"Addrs":       {Addrs: []string{"h"}},
-		"Addrs: not":  {Addrs: []string{"h:1", "/run/redis.sock"}, Key: "k"},
+		"Addrs is":    {Addrs: []string{"h"}},
+		"in Addrs":    {Addrs: []string{"h:1", "/run/redis.sock"}, Key: "k"},
 		"no Key":      {Addrs: several},
 		"DB is not 0": {Addrs: several, Key: "k", DB: 1},
 		"DB":          {Addrs: one, DB: -1},
