@@ -1,9 +1,8 @@
 package election_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"log"
 	"strings"
 	"testing"
 	"time"
@@ -13,52 +12,23 @@ import (
 	"example.com/setlock/election"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
+	"example.com/setlock/setlock/redispool"
 )
 
-// dialNode connects to the node of a Redis Cluster that serves a key. It asks one node after the
-// other, and follows redirections.
-func dialNode(ctx context.Context, nodes []string, key string) (redis.Conn, error) {
-	timeouts := []redis.DialOption{
-		redis.DialConnectTimeout(time.Second), redis.DialReadTimeout(time.Second), redis.DialWriteTimeout(time.Second),
-	}
-	var failures []error
-	for _, addr := range nodes {
-		for range 3 { // redirections
-			conn, err := redis.DialContext(ctx, "tcp", addr, timeouts...)
-			if err != nil {
-				failures = append(failures, err)
-				break
-			}
-			_, err = conn.Do("PTTL", key)
-			if err == nil {
-				return conn, nil
-			}
-			conn.Close()
-			failures = append(failures, err)
-			moved := strings.Fields(err.Error()) // MOVED slot host:port
-			if len(moved) != 3 || moved[0] != "MOVED" {
-				break
-			}
-			addr = moved[2]
-		}
-	}
-	return nil, errors.Join(failures...)
-}
-
-// A Pool for the node of a Redis Cluster that serves one lock. The function dialNode stands beside
-// this example.
+// A Pool for the node of a Redis Cluster that serves one lock.
 func Example_cluster() {
-	nodes := []string{"10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"}
-	const key = "scheduler"
-	pool := &redis.Pool{
-		MaxIdle: 4,
-		DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return dialNode(ctx, nodes, key)
-		},
+	config, err := redispool.ParseURL("redis://10.0.0.1:6379?addr=10.0.0.2:6379&addr=10.0.0.3:6379")
+	if err != nil {
+		log.Fatal(err)
+	}
+	config.Key = "scheduler"
+	pool, err := config.Pool()
+	if err != nil {
+		log.Fatal(err)
 	}
 	defer pool.Close()
-	l := &setlock.Lock{Key: key, Pool: pool, Replicas: 1}
-	fmt.Println(l.Key)
+	e := &election.Election{Lock: &setlock.Lock{Key: config.Key, Pool: pool, Replicas: 1}}
+	fmt.Println(e.Lock.Key)
 }
 
 // clusterKey is the key of the lock in the tests of clusters. Another key in the same slot, which
@@ -70,20 +40,12 @@ type cluster []*redistest.Server
 
 // pool returns a pool for the node that serves the key.
 func (c cluster) pool(t *testing.T) *redis.Pool {
-	return poolOf(t, c.dial)
-}
-
-func (c cluster) dial(ctx context.Context) (redis.Conn, error) {
-	var nodes []string
-	for _, s := range c {
-		nodes = append(nodes, s.Addr)
-	}
-	return dialNode(ctx, nodes, clusterKey)
+	return poolOf(t, redispool.Config{Addrs: addrs(c), Key: clusterKey})
 }
 
 // primary returns the node that serves the key, or nil if it does not have so many replicas.
 func (c cluster) primary(t *testing.T, replicas int) *redistest.Server {
-	conn, err := c.dial(t.Context())
+	conn, err := c.pool(t).DialContext(t.Context())
 	if err != nil {
 		return nil
 	}

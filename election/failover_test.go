@@ -87,12 +87,13 @@ func TestPartition(t *testing.T) {
 			t.Parallel()
 			primary := redistest.NewServer(t)
 			network := redistest.NewNetwork(t, primary.Dial)
-			sentinels := newSentinels(t, network.Listen(t))
+			sentinels := redistest.NewSentinels(t, "mymaster", network.Listen(t), 2)
 			redistest.AwaitReplicas(t, primary.Dial, 2)
 
 			j := newJudge(t, failoverLease)
 			j.first(j.candidate("a", redistest.Pool(t, primary.Dial), replicas))
-			follower := j.candidate("b", sentinelPool(t, sentinels), replicas)
+			pool := sentinelPool(t, sentinels)
+			follower := j.candidate("b", pool, replicas)
 			start(t, follower)
 			eventually(t, 20*time.Second, "a follower", func() bool { return follower.Leader().Owner == "a" })
 
@@ -101,7 +102,7 @@ func TestPartition(t *testing.T) {
 			var behind redis.Conn
 			eventually(t, 30*time.Second, "a new primary", func() bool {
 				var err error
-				behind, err = dialPrimary(t.Context(), sentinels, "mymaster")
+				behind, err = pool.DialContext(t.Context())
 				return err == nil
 			})
 			defer behind.Close()

@@ -178,10 +178,3 @@ func (j *judge) failOver(pool func() *redis.Pool, kill func()) {
 	j.alone()
 	j.all().fences(j.t)
 }
-
-// poolOf returns a pool that dials with dial, until t ends.
-func poolOf(t *testing.T, dial func(context.Context) (redis.Conn, error)) *redis.Pool {
-	pool := &redis.Pool{MaxIdle: 4, DialContext: dial}
-	t.Cleanup(func() { pool.Close() })
-	return pool
-}

@@ -2,106 +2,116 @@ package election_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/election"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
+	"example.com/setlock/setlock/redispool"
 )
-
-// dialPrimary asks one sentinel after the other for the primary and connects to the server that the
-// sentinel names, unless that server has become a replica meanwhile.
-func dialPrimary(ctx context.Context, sentinels []string, name string) (redis.Conn, error) {
-	timeouts := []redis.DialOption{
-		redis.DialConnectTimeout(time.Second), redis.DialReadTimeout(time.Second), redis.DialWriteTimeout(time.Second),
-	}
-	var failures []error
-	for _, addr := range sentinels {
-		sentinel, err := redis.DialContext(ctx, "tcp", addr, timeouts...)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		at, err := redis.Strings(sentinel.Do("SENTINEL", "get-master-addr-by-name", name))
-		sentinel.Close()
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		conn, err := redis.DialContext(ctx, "tcp", net.JoinHostPort(at[0], at[1]), timeouts...)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		role, err := redis.Values(conn.Do("ROLE"))
-		if err == nil && fmt.Sprintf("%s", role[0]) == "master" {
-			return conn, nil
-		}
-		conn.Close()
-		if err == nil {
-			err = fmt.Errorf("it is a %s", role[0])
-		}
-		failures = append(failures, fmt.Errorf("%s named %s: %w", addr, at, err))
-	}
-	return nil, errors.Join(failures...)
-}
-
-// A Pool for a primary that Redis Sentinel watches. The function dialPrimary stands beside this
-// example.
-func Example_sentinel() {
-	sentinels := []string{"10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"}
-	pool := &redis.Pool{
-		MaxIdle: 4,
-		DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return dialPrimary(ctx, sentinels, "mymaster")
-		},
-	}
-	defer pool.Close()
-	l := &setlock.Lock{Key: "scheduler", Pool: pool, Replicas: 1}
-	fmt.Println(l.Key)
-}
 
 // A failover by three sentinels, with Replicas 1: a leader again within the time of the failover and
 // a lease, and never two.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	primary := redistest.NewServer(t)
-	sentinels := newSentinels(t, primary.Addr)
+	sentinels := redistest.NewSentinels(t, "mymaster", primary.Addr, 2)
 	newJudge(t, 2*time.Second).failOver(func() *redis.Pool { return sentinelPool(t, sentinels) }, primary.Kill)
 }
 
-// newSentinels starts two replicas of the server at primary, host:port, and three sentinels. All of
-// them reach the server there. It returns the addresses of the sentinels.
-func newSentinels(t *testing.T, primary string) []string {
-	t.Helper()
-	for range 2 {
-		redistest.NewReplica(t, primary)
-	}
-	var sentinels []string
-	for range 3 {
-		sentinels = append(sentinels, redistest.NewSentinel(t, "mymaster", primary).Addr)
-	}
-	eventually(t, 20*time.Second, "the sentinels to know each other and the replicas", func() bool {
-		for _, addr := range sentinels {
-			info, err := redis.String(ask(addr, time.Second, "INFO", "sentinel"))
-			if err != nil || !strings.Contains(info, "status=ok") || !strings.Contains(info, "slaves=2,sentinels=3") {
-				return false
-			}
-		}
-		return true
-	})
-	return sentinels
+// sentinelPool returns a pool for the primary that the sentinels name.
+func sentinelPool(t *testing.T, sentinels []*redistest.Server) *redis.Pool {
+	return poolOf(t, redispool.Config{Addrs: addrs(sentinels), MasterName: "mymaster"})
 }
 
-// sentinelPool returns a pool for the primary that the sentinels name.
-func sentinelPool(t *testing.T, sentinels []string) *redis.Pool {
-	return poolOf(t, func(ctx context.Context) (redis.Conn, error) {
-		return dialPrimary(ctx, sentinels, "mymaster")
+func addrs(servers []*redistest.Server) (addrs []string) {
+	for _, s := range servers {
+		addrs = append(addrs, s.Addr)
+	}
+	return addrs
+}
+
+// poolOf returns the pool of c, until t ends.
+func poolOf(t *testing.T, c redispool.Config) *redis.Pool {
+	t.Helper()
+	pool, err := c.Pool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pool.Close() })
+	return pool
+}
+
+// Two sentinels of three accept connections and answer nothing. With a short lease, there is a leader
+// at once, although a dial to one of them takes longer than an acquisition may take.
+func TestSentinelsThatHangCostNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const primary = "10.0.0.9:6379"
+		w.hook(func(c *server.Peer, cmd string, _ ...string) bool {
+			switch strings.ToUpper(cmd) {
+			case "SENTINEL":
+				host, port, _ := net.SplitHostPort(primary)
+				c.WriteStrings([]string{host, port})
+			case "ROLE":
+				c.WriteStrings([]string{"master"})
+			default:
+				return false
+			}
+			return true
+		})
+		silent := redistest.NewNetwork(t, w.server.Dial)
+		silent.Set(redistest.Silent)
+		c := redispool.Config{
+			Addrs:      []string{"10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"},
+			MasterName: "mymaster",
+		}
+		c.Dial = func(ctx context.Context, _, addr string) (net.Conn, error) {
+			if slices.Contains(c.Addrs[:2], addr) {
+				return silent.Dial(ctx)
+			}
+			return w.network.Dial(ctx)
+		}
+		begin := time.Now()
+		elected := make(chan time.Duration, 1)
+		start(t, &election.Election{
+			Lock: &setlock.Lock{Key: "k", Pool: poolOf(t, c), Lease: 2 * time.Second},
+			OnElected: func(ctx context.Context) error {
+				elected <- time.Since(begin)
+				<-ctx.Done()
+				return nil
+			},
+		})
+		select {
+		case took := <-elected:
+			if took > 0 {
+				t.Errorf("elected after %v, want at once", took)
+			}
+		case <-time.After(time.Minute):
+			t.Error("no leader for a minute")
+		}
 	})
+}
+
+// A Pool for a primary that Redis Sentinel watches.
+func Example_sentinel() {
+	config, err := redispool.ParseURL("redis://10.0.0.1:26379?master_name=mymaster&addr=10.0.0.2:26379&addr=10.0.0.3:26379")
+	if err != nil {
+		log.Fatal(err)
+	}
+	pool, err := config.Pool()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	e := &election.Election{Lock: &setlock.Lock{Key: "scheduler", Pool: pool, Replicas: 1}}
+	fmt.Println(e.Lock.Key)
 }
