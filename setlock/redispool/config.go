@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -30,7 +29,8 @@ const (
 // a URL. A Config with Addrs is ready to use, because the zero value of every other field is
 // its default.
 //
-// The text of a Config, in fmt and in log/slog, has no user and no password.
+// The text of a Config, as fmt, log/slog and encoding/json print it, has no user and no
+// password.
 type Config struct {
 	// Addrs are the addresses of the servers: host:port, or the path of a unix socket, which
 	// begins with a slash. Required. Several addresses are the nodes of a Redis Cluster, or,
@@ -227,10 +227,8 @@ func (c Config) String() string {
 // GoString returns what String returns, so that %#v prints no password.
 func (c Config) GoString() string { return "redispool.Config(" + c.String() + ")" }
 
-// LogValue returns what String returns, so that log/slog writes no password.
-func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// MarshalText returns what String returns, so that encoding/json writes no password.
+// MarshalText returns what String returns, so that encoding/json and log/slog write no
+// password.
 func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // orDefault returns v, or otherwise if v is zero.
