@@ -148,3 +148,22 @@ func check(t *testing.T, c *redispool.Config) {
 		t.Errorf("%s: %v", c, err)
 	}
 }
+
+// A user who may read and write the key, and nothing else.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	s := redistest.NewServer(t, "--user", "app", "on", ">p", "resetkeys", "~k", "-@all", "+pttl", "+set")
+	pool := pool(t, "redis://app:p@"+s.Addr)
+	pool.MaxIdle = 0 // dial each time
+	for range 2 {
+		works(t, pool, s)
+	}
+	if log, _ := redis.Values(redistest.Do(t, s.Dial, "ACL", "LOG"), nil); len(log) != 1 {
+		t.Errorf("Redis has logged %d refusals, want one, for CLUSTER SLOTS", len(log))
+	}
+	c := config(t, "redis://app:p@"+s.Addr)
+	c.Key = "another"
+	if err := refused(t, poolOf(t, c)); !strings.Contains(err.Error(), "PTTL: NOPERM") {
+		t.Errorf("no right to the key: %v", err)
+	}
+}
