@@ -12,6 +12,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"example.com/setlock/setlock"
+	"example.com/setlock/setlock/redispool"
 )
 
 const (
@@ -39,6 +40,7 @@ var ids = []string{"a", "b", "c"}
 // its fields.
 type demo struct {
 	config
+	addr     string // host:port of the embedded Redis
 	out      *printer
 	exe      string // this program
 	children map[string]*child
@@ -73,19 +75,19 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 		return fmt.Errorf("embedded Redis: %w", err)
 	}
 	defer server.Close()
-	if c.url, c.addr, err = parseRedis(server.Addr()); err != nil {
+	pool, err := (&redispool.Config{Addrs: []string{server.Addr()}}).Pool()
+	if err != nil {
 		return err
 	}
-	pool := newPool(c.url)
 	defer pool.Close()
 
-	d := &demo{config: c, out: out, exe: exe, children: make(map[string]*child), exits: make(chan exit, len(ids))}
+	d := &demo{config: c, addr: server.Addr(), out: out, exe: exe, children: make(map[string]*child), exits: make(chan exit, len(ids))}
 	until := "until Ctrl-C"
 	if c.limit > 0 {
 		until = fmt.Sprintf("for %v", c.limit)
 	}
-	d.say("embedded Redis on %s, lease %v, kills each leader after %v, %s", c.addr, c.lease, killAfter, until)
-	d.say("another replica joins with: -redis %s -key %q -lease %v -id x", c.addr, c.key, c.lease)
+	d.say("embedded Redis on %s, lease %v, kills each leader after %v, %s", d.addr, c.lease, killAfter, until)
+	d.say("another replica joins with: -redis %s -key %q -lease %v -id x", d.addr, c.key, c.lease)
 	watching, cancel := context.WithCancel(ctx)
 	watch := (&setlock.Lock{Key: c.key, Pool: pool, Lease: c.lease}).Watch(watching)
 	err = d.loop(watching, watch)

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/setlock/setlock/redispool"
 )
 
 const (
@@ -31,14 +32,13 @@ type config struct {
 	limit time.Duration // when to end; 0 for never
 	stdin bool          // end when standard input ends
 
-	url  string // the URL of Redis, with its password; "" in the demo
-	addr string // host:port of Redis, without secrets
+	server *redispool.Config // where Redis is; nil in the demo
 }
 
 func flags(c *config) *flag.FlagSet {
 	f := flag.NewFlagSet("leader", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are printed by run, in one line
-	f.StringVar(&c.redis, "redis", "", "run one replica on this Redis: `host:port`, or a redis:// or rediss:// URL")
+	f.StringVar(&c.redis, "redis", "", "run one replica on this Redis: `host:port`, a URL as for package redispool, or REDIS_URL for the environment variable")
 	f.StringVar(&c.id, "id", "", "with -redis: the `name` of this replica (default host:pid)")
 	f.StringVar(&c.key, "key", "leader", "the `key` of the lock; replicas with the same one elect one leader")
 	f.DurationVar(&c.lease, "lease", 0, "`how long` the others wait when the leader dies, at least 100ms (default 15s, 2s in the demo)")
@@ -67,15 +67,17 @@ real Redis. Start several replicas in different terminals.
 func parse(args []string) (config, error) {
 	var c config
 	f := flags(&c)
-	if err := f.Parse(args); err != nil {
+	if err := f.Parse(args); err == flag.ErrHelp {
 		return config{}, err
+	} else if err != nil {
+		return config{}, errors.New(redact(err.Error()))
 	}
 	given := make(map[string]bool)
 	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	var err error
 	switch {
 	case f.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+		err = fmt.Errorf("unexpected argument %q", redact(f.Arg(0)))
 	case c.key == "":
 		err = errors.New("-key is empty")
 	case given["lease"] && c.lease < minLease:
@@ -116,52 +118,34 @@ func (c *config) replica(given map[string]bool) (err error) {
 		}
 		c.id = host + ":" + strconv.Itoa(os.Getpid())
 	}
-	c.url, c.addr, err = parseRedis(c.redis)
-	return err
+	if c.server, err = parseRedis(c.redis); err != nil {
+		return fmt.Errorf("-redis: %w", err)
+	}
+	c.server.Key = c.key
+	return nil
 }
 
-// parseRedis returns the URL that s gives, and its host:port without secrets. s is a URL or
-// host:port. The errors of parseRedis quote nothing of s, because in an invalid URL any part may be
-// the password.
-func parseRedis(s string) (full, addr string, err error) {
-	const form = "want host:port or a redis:// or rediss:// URL"
-	wrong := func(what string) (string, string, error) {
-		return "", "", fmt.Errorf("-redis: %s: %s", what, form)
-	}
-	full = s
-	isURL := strings.Contains(s, "://")
-	if !isURL {
-		if strings.ContainsAny(s, "@/?#") {
-			return wrong("malformed address")
-		}
-		full = "redis://" + s
-	}
-	u, err := url.Parse(full)
-	if err != nil {
-		return wrong("malformed address")
-	}
-	if u.Scheme != "redis" && u.Scheme != "rediss" {
-		return wrong("unknown scheme")
-	}
-	if u.Hostname() == "" {
-		return wrong("no host")
-	}
-	port := u.Port()
-	if port == "" && isURL {
-		port = "6379"
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return wrong("no port from 1 to 65535")
-	}
-	if db := strings.TrimPrefix(u.Path, "/"); db != "" {
-		if _, err := strconv.ParseUint(db, 10, 31); err != nil {
-			return wrong("the database is not a number")
+// redisURL is the environment variable that -redis may name. An argument can be seen by every user
+// of the machine, and a URL may have a password.
+const redisURL = "REDIS_URL"
+
+// parseRedis returns where Redis is: s is host:port, a URL, or the name of the environment variable
+// that has one of the two. The errors of parseRedis quote nothing of s, because in an invalid URL
+// any part may be the password.
+func parseRedis(s string) (*redispool.Config, error) {
+	if s == redisURL {
+		if s = os.Getenv(redisURL); s == "" {
+			return nil, errors.New("the environment variable " + redisURL + " is empty")
 		}
 	}
-	if u.RawQuery != "" || u.Fragment != "" {
-		return wrong("unexpected ? or # (in a password: %3F, %23)")
+	if !strings.Contains(s, "://") && !strings.HasPrefix(s, "unix:") {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil || host == "" || port == "" || strings.ContainsAny(s, "@/?#") {
+			return nil, errors.New("want host:port or a URL, for example localhost:6379")
+		}
+		s = "redis://" + s
 	}
-	return full, net.JoinHostPort(u.Hostname(), port), nil
+	return redispool.ParseURL(s)
 }
 
 // userinfo matches everything in a URL that may be secret. It may match more.

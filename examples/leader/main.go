@@ -12,6 +12,9 @@
 //
 //	go run ./examples/leader -redis localhost:6379 -id a
 //
+// With -redis REDIS_URL, the replica takes the URL from the environment variable REDIS_URL. The URL
+// may also be for Sentinel or a Cluster, see package redispool.
+//
 // Ctrl-C or SIGTERM makes a leader hand over at once. After kill -9, the other replicas wait until
 // the lease of the leader has run out. kill -STOP and then kill -CONT shows a leader that learns
 // late that it has lost the leadership. With -http, a replica answers 200 while it leads and 503
@@ -55,7 +58,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "leader:", redact(err.Error()), "(-help lists the flags)")
+		fmt.Fprintln(stderr, "leader:", err, "(-help lists the flags)")
 		return exitUsage
 	}
 	if c.limit > 0 {
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		defer cancel()
 	}
 	out := &printer{w: stdout}
-	if c.url == "" {
+	if c.server == nil {
 		err = runDemo(ctx, c, out)
 	} else {
 		err = runReplica(ctx, c, stdin, out)

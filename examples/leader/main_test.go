@@ -16,22 +16,29 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestParse(t *testing.T) {
+	t.Setenv(redisURL, "redis://u:p@h?master_name=m")
 	for _, test := range []struct {
-		args string
-		want config // without what the others have too
+		args   string
+		want   config // without what the others have too
+		server string
 	}{
-		{"", config{key: "leader", lease: demoLease}},
-		{"-for 30s -key k -lease 100ms", config{key: "k", lease: 100 * time.Millisecond, limit: 30 * time.Second}},
-		{"-redis localhost:6379 -id a", config{id: "a", key: "leader", url: "redis://localhost:6379", addr: "localhost:6379"}},
-		{"-redis [::1]:7 -id a", config{id: "a", key: "leader", url: "redis://[::1]:7", addr: "[::1]:7"}},
-		{"-redis redis://h -id a -http :80 -stdin", config{id: "a", key: "leader", http: ":80", stdin: true, url: "redis://h", addr: "h:6379"}},
-		{"-redis rediss://u:p@h:1/2 -id a -lease 3s", config{id: "a", key: "leader", lease: 3 * time.Second, url: "rediss://u:p@h:1/2", addr: "h:1"}},
-		{"-redis redis://h/ -id a", config{id: "a", key: "leader", url: "redis://h/", addr: "h:6379"}},
+		{"", config{key: "leader", lease: demoLease}, ""},
+		{"-for 30s -key k -lease 100ms", config{key: "k", lease: 100 * time.Millisecond, limit: 30 * time.Second}, ""},
+		{"-redis localhost:6379 -id a", config{id: "a", key: "leader"}, "redis://localhost:6379"},
+		{"-redis [::1]:7 -id a", config{id: "a", key: "leader"}, "redis://[::1]:7"},
+		{"-redis redis://h -id a -http :80 -stdin", config{id: "a", key: "leader", http: ":80", stdin: true}, "redis://h:6379"},
+		{"-redis rediss://u:p@h:1/2 -id a -lease 3s", config{id: "a", key: "leader", lease: 3 * time.Second}, "rediss://h:1?db=2"},
+		{"-redis unix:/run/r.sock -id a", config{id: "a", key: "leader"}, "unix:///run/r.sock"},
+		{"-redis REDIS_URL -id a -key k", config{id: "a", key: "k"}, "redis://h:6379?master_name=m"},
 	} {
 		got, err := parse(strings.Fields(test.args))
-		got.redis = ""
-		if err != nil || got != test.want {
-			t.Errorf("parse %q = %+v, %v, want %+v", test.args, got, err, test.want)
+		server, key := "", test.want.key
+		if got.server != nil {
+			server, key = got.server.String(), got.server.Key
+		}
+		got.redis, got.server = "", nil
+		if err != nil || got != test.want || server != test.server || key != test.want.key {
+			t.Errorf("parse %q = %+v, %s with the key %q, %v, want %+v, %s", test.args, got, server, key, err, test.want, test.server)
 		}
 	}
 	c, err := parse([]string{"-redis", "h:1"})
@@ -47,6 +54,7 @@ func TestParse(t *testing.T) {
 const secret = "5ecret"
 
 func TestUsageErrors(t *testing.T) {
+	t.Setenv(redisURL, "")
 	for _, test := range []struct{ args, want string }{
 		{"-x", "-x"},
 		{"here", `unexpected argument "here"`},
@@ -62,22 +70,23 @@ func TestUsageErrors(t *testing.T) {
 		{"-stdin", "-stdin needs -redis"},
 		{"-redis h:1 -id=", "-id is empty"},
 		{"-redis h:1 -http=", "-http is empty"},
-		{"-redis=", "-redis: no host"},
-		{"-redis h", "no port"},
-		{"-redis h:0", "no port"},
-		{"-redis h:65536", "no port"},
+		{"-redis=", "-redis: want host:port"},
+		{"-redis h", "-redis: want host:port"},
+		{"-redis h:0", "port"},
+		{"-redis h:65536", "port"},
 		{"-redis h:http", "malformed"},
-		{"-redis :6379", "no host"},
-		{"-redis redis://", "no host"},
-		{"-redis http://:5ecret@h:1", "unknown scheme"},
-		{"-redis u:5ecret@h:1", "malformed"},
+		{"-redis :6379", "-redis: want host:port"},
+		{"-redis http://:5ecret@h:1", "redis://"},
+		{"-redis u:5ecret@h:1", "-redis: want host:port"},
 		{"-redis redis://:5ecret/@h:1", "malformed"},
 		{"-redis redis://:5ecret#@h:1", "malformed"},
 		{"-redis redis://u:1/5ecret@h:1", "database"},
-		{"-redis redis://u:1/2?5ecret@h:1", "unexpected ? or #"},
-		{"-redis redis://u:1/2#5ecret@h:1", "unexpected ? or #"},
+		{"-redis redis://u:1/2?5ecret@h:1", "unknown parameter"},
+		{"-redis redis://u:1/2#5ecret@h:1", "has a #"},
 		{"-redis redis://:5ecret%@h:1", "malformed"},
 		{"-redis redis://h:1/99999999999", "database"},
+		{"-redis redis://h:1?timeout=1", "unknown parameter timeout"},
+		{"-redis REDIS_URL", "REDIS_URL is empty"},
 	} {
 		code, stdout, got := execute(t, strings.Fields(test.args)...)
 		if code != exitUsage || strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || stdout != "" {

@@ -11,15 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
-
 	"example.com/setlock/election"
 	"example.com/setlock/setlock"
 )
 
 const (
-	// redisTimeout bounds each dial, read and write on a connection to Redis.
-	redisTimeout = 2 * time.Second
 	// httpTimeout bounds each HTTP request.
 	httpTimeout = 5 * time.Second
 	// tolerance is how long Redis may be silent, or the work may run after its context has ended,
@@ -32,23 +28,6 @@ const (
 )
 
 var errStdin = errors.New("standard input has ended")
-
-// newPool returns a pool of connections to the Redis at url, which parseRedis has checked. Every
-// dial, read and write has a timeout, so that a silent server cannot block its caller for long.
-func newPool(url string) *redis.Pool {
-	return &redis.Pool{
-		MaxIdle:     4,
-		IdleTimeout: time.Minute,
-		DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return redis.DialURLContext(ctx, url,
-				redis.DialConnectTimeout(redisTimeout),
-				redis.DialTLSHandshakeTimeout(redisTimeout),
-				redis.DialReadTimeout(redisTimeout),
-				redis.DialWriteTimeout(redisTimeout),
-			)
-		},
-	}
-}
 
 // runReplica runs one candidate until ctx ends. When Redis cannot be reached, the candidate prints
 // a warning and tries again. This is no error of runReplica.
@@ -64,14 +43,17 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 			return fmt.Errorf("-http: %w", err)
 		}
 	}
-	pool := newPool(c.url)
+	pool, err := c.server.Pool()
+	if err != nil {
+		return fmt.Errorf("-redis: %w", err)
+	}
 	defer pool.Close()
 	work := &counter{pool: pool, key: counterKey(c.key), say: say}
 	e := &election.Election{
 		Lock:      &setlock.Lock{Key: c.key, Pool: pool, Owner: c.id, Lease: c.lease},
 		OnElected: work.work,
 	}
-	say("starts, pid %d, Redis on %s", os.Getpid(), c.addr)
+	say("starts, pid %d, Redis on %s", os.Getpid(), c.server)
 
 	if c.stdin {
 		// This goroutine is not joined, because nothing can interrupt a read of standard input.
@@ -97,7 +79,7 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 	}
 
 	// Run returns when ctx has ended, the work has returned, and the lock is released.
-	err := e.Run(ctx)
+	err = e.Run(ctx)
 	cause := context.Cause(ctx)
 	cancel(nil)
 	server.Close()
