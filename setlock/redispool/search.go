@@ -36,7 +36,7 @@ type search struct {
 type place interface {
 	// what names what is looked for.
 	what() string
-	// guides returns the addresses of those who know where the server is.
+	// guides returns the addresses of the servers that know where the one is that serves.
 	guides() []string
 	// visit connects to a target and asks it. It returns when ctx ends.
 	visit(ctx context.Context, t target) (answer, error)
@@ -62,7 +62,7 @@ func (t target) compare(u target) int {
 // An answer is what a visit has found.
 type answer struct {
 	conn redis.Conn // a connection to the server that serves; nil if this is not the one
-	next []target   // who may be the one
+	next []target   // servers that may be the one
 }
 
 // A visited is a visit that has ended.
@@ -79,7 +79,8 @@ func (s *search) dial(ctx context.Context) (redis.Conn, error) {
 	defer cancel() // ends the visits that are under way
 	results := make(chan visited)
 	failures := make(map[target]error)
-	open, pending := make(map[target]bool), 0 // open: true while a visit is under way
+	open := make(map[target]bool) // true while the visit is under way, false when it has ended
+	pending := 0                  // visits that are under way
 	visit := func(t target, guide string) {
 		if _, ok := open[t]; ok {
 			return
@@ -89,7 +90,7 @@ func (s *search) dial(ctx context.Context) (redis.Conn, error) {
 		}
 		open[t] = true
 		pending++
-		go func() { // ends when ctx ends
+		go func() { // ends when ctx ends, and so soon after dial has returned
 			v := visited{target: t, guide: guide}
 			v.answer, v.err = s.place.visit(ctx, t)
 			select {

@@ -94,7 +94,7 @@ func FuzzParseURL(f *testing.F) {
 }
 
 // FuzzPassword checks that no error has a part of a password, escaped or not, wherever the
-// password stands in the URL.
+// password is in the URL.
 func FuzzPassword(f *testing.F) {
 	const marker = "QzZtxw" // looks like the name of a parameter, too
 	for _, around := range []string{"", "/", "?", "#", "&", "=", "@", "%", "%zz", "[", "]", ":", "x@h/0?", "?a=", "&db=", "&x", " ", "\x00", ";", "?db=", "@h?", "@h/", "1/", "1?"} {

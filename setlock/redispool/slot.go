@@ -6,8 +6,8 @@ import "strings"
 const slots = 16384
 
 // slot returns the slot of a key: the CRC16 of its hash tag, or of the whole key if it has
-// none. A hash tag is what stands between the first opening brace and the first closing
-// brace behind it, if this is not empty.
+// none. A hash tag is the text between the first opening brace and the first closing brace
+// behind it, if this text is not empty.
 func slot(key string) int64 {
 	if _, behind, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(behind, "}"); ok && tag != "" {

@@ -171,8 +171,8 @@ func (q query) last(name string) string {
 var looksLikeName = regexp.MustCompile(`^[A-Za-z_]{1,40}$`)
 
 // parseQuery returns the parameters of a query. It refuses a parameter that is not known, and
-// names it if it cannot be a part of a password: if safe is true, and no password stands
-// before it, whose & may not have been escaped.
+// names it if it cannot be a part of a password: if safe is true, and no password comes
+// before it. An & in such a password may not have been escaped.
 func parseQuery(raw string, safe bool) (query, error) {
 	q := make(query)
 	for i, pair := range strings.Split(raw, "&") {
@@ -201,7 +201,7 @@ func parseQuery(raw string, safe bool) (query, error) {
 func hint(name string) string {
 	switch name {
 	case "sentinel_username", "sentinel_password":
-		return ": the user and the password of the sentinels stand before the host, as in redis://user:password@10.0.0.1:26379?master_name=mymaster"
+		return ": the user and the password of the sentinels come before the host, as in redis://user:password@10.0.0.1:26379?master_name=mymaster"
 	case "key":
 		return ": the key of the lock is the field Key of a Config"
 	}
