@@ -26,6 +26,8 @@ var (
 	simTime  = flag.Duration("sim.time", 0, "virtual time of troubles in each simulation; 0: as the seed says, 20 to 25 leases")
 	simOnly  = flag.String("sim.only", "", "the only troubles, by their names in the summary, with commas between them")
 	simPeers = flag.Int("sim.candidates", 0, "how many candidates take part; 0: as the seed says, 2 to 6")
+
+	simCompanions = flag.Int("sim.companions", 0, "how many sessions each process has besides its candidate, on the same Pool; 0: as the seed says, none or 1 to 3; -1: none")
 )
 
 // TestSimulation has candidates live through random troubles, in virtual time, and checks
@@ -104,6 +106,7 @@ func simulate(t *testing.T, seed uint64) *summary {
 			length = *simTime
 		}
 		pause := s.lease * time.Duration(1+s.rand.IntN(6)) / 4
+		s.accompany()
 		for slot := range s.slots {
 			s.begin(slot)
 		}
@@ -111,7 +114,8 @@ func simulate(t *testing.T, seed uint64) *summary {
 			s.sum.troubles["onlooker"]++
 			s.onlook()
 		}
-		s.note("%d candidates, %d replicas, latency %v, jitter %v", len(s.slots), s.replicas, s.latency, s.jitter)
+		s.note("%d candidates, with %d companions each, %d replicas, latency %v, jitter %v",
+			len(s.slots), s.companions, s.replicas, s.latency, s.jitter)
 		s.end = time.Now().Add(length)
 		for n := uint64(1); time.Now().Before(s.end) && !t.Failed(); n++ {
 			s.step(n)
@@ -136,6 +140,9 @@ func again(seed uint64) string {
 	}
 	if *simPeers > 0 {
 		command += fmt.Sprint(" -sim.candidates ", *simPeers)
+	}
+	if *simCompanions != 0 {
+		command += fmt.Sprint(" -sim.companions ", *simCompanions)
 	}
 	return command
 }
@@ -179,6 +186,7 @@ type summary struct {
 	seeds, terms, losses, overlaps int
 	handovers                      int // after which another was to lead, and at once
 	lacks                          int // checks of Check while replicas were away
+	sessions, sessionsLost         int // of companions
 	margin, leader, overlap        float64
 	troubles                       map[string]int
 }
@@ -192,6 +200,8 @@ func (m *summary) add(n *summary) {
 	m.overlaps += n.overlaps
 	m.handovers += n.handovers
 	m.lacks += n.lacks
+	m.sessions += n.sessions
+	m.sessionsLost += n.sessionsLost
 	m.margin = min(m.margin, n.margin)
 	m.leader = max(m.leader, n.leader)
 	m.overlap = max(m.overlap, n.overlap)
@@ -203,6 +213,7 @@ func (m *summary) add(n *summary) {
 func (m *summary) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d simulations, %d terms, %d lost, %d handed over, %d times not confirmed;", m.seeds, m.terms, m.losses, m.handovers, m.lacks)
+	fmt.Fprintf(&b, " %d sessions of companions, %d lost;", m.sessions, m.sessionsLost)
 	for _, name := range slices.Sorted(maps.Keys(m.troubles)) {
 		fmt.Fprintf(&b, " %s %d,", name, m.troubles[name])
 	}

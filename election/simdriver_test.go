@@ -35,6 +35,8 @@ type simulation struct {
 	shots  []snapshot
 	looker *onlooker // nil: there is none
 
+	companions int // of each process
+
 	clock struct {
 		sync.Mutex
 		ahead time.Duration // of the server
@@ -67,6 +69,9 @@ type simulation struct {
 	events  []time.Time   // when the key was taken from its holder
 	wrong   []span        // what was wrong with all candidates, and when
 	sum     *summary
+
+	locks     map[string]*companionLock // by key
+	upheavals []time.Time               // when the keys of all companions were lost, or were to expire early
 
 	storyMu sync.Mutex
 	began   time.Time
@@ -223,6 +228,7 @@ func (s *simulation) lull() {
 	if p := leads(); p != nil && (p != leader || p.e.Leader().Fence != fence) {
 		s.errorf("%s leads with %d, and no longer %s with %d, though nothing has happened", p.name, p.e.Leader().Fence, leader.name, fence)
 	}
+	s.settleCompanions()
 }
 
 // farewell ends all processes, of which nothing is left then.
@@ -249,6 +255,11 @@ func (s *simulation) farewell() {
 	}
 	if value, left := s.key(); value != "" && !s.t.Failed() {
 		s.errorf("the key holds %q for %v after all have ended", value, left)
+	}
+	for key := range s.locks {
+		if value, _ := s.server.Get(key); value != "" && !s.t.Failed() {
+			s.errorf("%s holds %q after all have ended", key, value)
+		}
 	}
 	time.Sleep(undoTime)
 	for _, p := range alive {

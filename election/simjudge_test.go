@@ -195,6 +195,7 @@ func (s *simulation) check() {
 	s.left(value)
 	believers := 0
 	for _, p := range s.alive() {
+		s.checkCompanions(p)
 		leads, leader := p.e.IsLeader(), p.e.Leader()
 		s.mu.Lock()
 		if p.believes() && !p.machine.asleep(s.glance()) {

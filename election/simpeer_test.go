@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -29,6 +30,8 @@ type peer struct {
 	done    chan struct{} // Run has returned for good
 	began   time.Time
 	mood    *rand.Rand
+
+	companions []*companion
 
 	// Of the driver.
 	faults []*redistest.Faults // of its network, besides those of all
@@ -78,6 +81,7 @@ func (s *simulation) begin(slot int) {
 			backoff.WithMaxElapsedTime(0),
 		)
 	}
+	s.bringCompanions(p, slot)
 	s.mu.Lock()
 	s.slots[slot] = p
 	s.peers = append(s.peers, p)
@@ -92,6 +96,13 @@ func (s *simulation) begin(slot int) {
 // live runs until ctx ends, or until the work panics, which ends a process.
 func (p *peer) live(ctx context.Context) {
 	defer close(p.done)
+	var company sync.WaitGroup
+	defer company.Wait()
+	together, leave := context.WithCancel(ctx)
+	defer leave()
+	for _, c := range p.companions {
+		company.Go(func() { c.live(together) })
+	}
 	heard := make(chan struct{})
 	defer func() { <-heard }()
 	changes := p.e.Changes()

@@ -43,6 +43,9 @@ func (s *simulation) hook(c *server.Peer, cmd string, args ...string) bool {
 			c.WriteError("OOM command not allowed when used memory > 'maxmemory'.")
 			return true
 		}
+		if s.companionWrites(args[0], args[1]) {
+			return false
+		}
 		if args[0] == fenceKey {
 			fence, _ := strconv.ParseInt(args[1], 10, 64)
 			if fence <= s.fence {
@@ -59,6 +62,10 @@ func (s *simulation) hook(c *server.Peer, cmd string, args ...string) bool {
 		s.taken(g)
 	case "DEL":
 		s.mu.Lock()
+		if s.companionReleases(args[0]) {
+			s.mu.Unlock()
+			return false
+		}
 		value := s.holds
 		s.holds = ""
 		g := s.values[value]
@@ -139,12 +146,16 @@ func (s *simulation) restart(d time.Duration, data func()) {
 	data()
 }
 
-// canLoseData reports whether the fence key may be lost: not while the clock of the
-// server is behind the last fence, for then nobody promises that the next is greater.
+// canLoseData reports whether the fence keys may be lost: not while the clock of the
+// server is behind a last fence, for then nobody promises that the next is greater.
 func (s *simulation) canLoseData(_ *peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.serverTime().UnixMicro() > s.fence
+	last := s.fence
+	for _, l := range s.locks {
+		last = max(last, l.fence)
+	}
+	return s.serverTime().UnixMicro() > last
 }
 
 // canExpireFence reports whether the lock key has gone, which the fence key outlives by an hour.
@@ -155,22 +166,29 @@ func (s *simulation) canExpireFence(p *peer) bool {
 
 func (s *simulation) flush() {
 	s.excuse()
+	s.upsetCompanions()
 	s.server.FlushAll()
 }
 
 // A snapshot is the data of the server at some time of its.
 type snapshot struct {
 	at   time.Time
-	data [2]string
-	left [2]time.Duration
+	data []stored
+}
+
+// A stored is a key with its value, and how long it was to live; 0: for good.
+type stored struct {
+	key, value string
+	left       time.Duration
 }
 
 // shoot takes one, and forgets old ones.
 func (s *simulation) shoot() {
 	shot := snapshot{at: s.serverTime()}
-	for i, key := range []string{lockKey, fenceKey} {
-		shot.data[i], _ = s.server.Get(key)
-		shot.left[i] = s.server.TTL(key)
+	for _, key := range s.keys() {
+		if value, _ := s.server.Get(key); value != "" {
+			shot.data = append(shot.data, stored{key, value, s.server.TTL(key)})
+		}
 	}
 	s.shots = append(s.shots, shot)
 	if len(s.shots) > 30 {
@@ -185,14 +203,14 @@ func (s *simulation) restore() {
 		return
 	}
 	shot := s.shots[s.rand.IntN(len(s.shots))]
-	for i, key := range []string{lockKey, fenceKey} {
-		left := shot.left[i] - s.serverTime().Sub(shot.at)
-		if shot.data[i] == "" || left <= 0 && shot.left[i] > 0 {
+	for _, d := range shot.data {
+		left := d.left - s.serverTime().Sub(shot.at)
+		if left <= 0 && d.left > 0 {
 			continue
 		}
-		s.server.Set(key, shot.data[i])
-		if shot.left[i] > 0 {
-			s.server.SetTTL(key, left)
+		s.server.Set(d.key, d.value)
+		if d.left > 0 {
+			s.server.SetTTL(d.key, left)
 		} else {
 			s.expel(s.lease)
 		}
@@ -257,6 +275,7 @@ func (s *simulation) tick() {
 func (s *simulation) serverForward(_ *peer, d time.Duration) {
 	s.key() // what has expired until now, has
 	s.excuse()
+	s.upsetCompanions()
 	if s.rand.IntN(4) == 0 {
 		d += 3 * time.Hour
 	}
@@ -275,18 +294,31 @@ func (s *simulation) fencesDown(_ *peer, d time.Duration) {
 	back := time.Now().Add(s.clock.ahead).Sub(s.clock.least)
 	s.clock.Unlock()
 	s.shots = nil
-	s.set(func() { s.fence = 0 })
+	s.set(func() {
+		s.fence = 0
+		for _, l := range s.locks {
+			l.fence = 0
+		}
+	})
 	s.stepServer(-back)
 }
 
-// canStepBack reports whether the fence key has the last fence: if not, nobody promises
+// canStepBack reports whether every fence key has the last fence: if not, nobody promises
 // anything of the next when the clock of the server steps back.
 func (s *simulation) canStepBack(_ *peer) bool {
 	s.tick()
-	fence, _ := s.server.Get(fenceKey)
+	fences := make(map[string]string)
+	for _, key := range s.keys() {
+		fences[key], _ = s.server.Get(key)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fence == fmt.Sprint(s.fence)
+	for key, l := range s.locks {
+		if l.fence != 0 && fences["{"+key+"}:fence"] != fmt.Sprint(l.fence) {
+			return false
+		}
+	}
+	return fences[fenceKey] == fmt.Sprint(s.fence)
 }
 
 // serverBack steps the clock of the server: keys live longer by that.
@@ -294,7 +326,7 @@ func (s *simulation) serverBack(_ *peer, d time.Duration) {
 	s.key() // what has expired until now, has
 	s.stepServer(-d)
 	s.set(func() { s.stepped = time.Now() })
-	for _, key := range []string{lockKey, fenceKey} {
+	for _, key := range s.keys() {
 		if left := s.server.TTL(key); left > 0 {
 			s.server.SetTTL(key, left+d)
 		}
