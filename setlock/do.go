@@ -14,10 +14,10 @@ import (
 type DoFunc func(ctx context.Context) error
 
 // Do acquires the lock for Lease, runs f in the calling goroutine, and releases the lock.
-// While f runs, another goroutine renews the lock every third of Lease. When the lock is
-// held, Do returns [ErrNotHeld] or [ErrAlreadyHeld] without calling f. When Do cannot
-// acquire the lock within a third of Lease, or for another reason, Do returns an error that
-// wraps the reason, without calling f.
+// While f runs, the lock is renewed every third of Lease, together with the locks of other
+// Dos on the same Pool. When the lock is held, Do returns [ErrNotHeld] or [ErrAlreadyHeld]
+// without calling f. When Do cannot acquire the lock within a third of Lease, or for another
+// reason, Do returns an error that wraps the reason, without calling f.
 //
 // The context of f is derived from ctx. It ends when ctx ends, when f returns, or when the
 // lock is lost. After a loss, [context.Cause] is an [ErrLost] with the reason. The lock is

@@ -36,8 +36,16 @@
 //
 // Tokens increase after a lost key, FLUSHALL, a restart without persistence and a failover,
 // unless a server's clock is set back by more than the outage lasted. Even then they
-// increase while the fence key exists. The fence key expires when nobody has held the lock for an hour. If a clock is then set back by
-// more than the time in which nobody held the lock, tokens decrease.
+// increase while the fence key exists. The fence key expires when nobody has held the lock
+// for one to two hours. If a clock is then set back by more than the time in which nobody
+// held the lock, tokens decrease.
+//
+// # Many locks
+//
+// All Dos on one Pool share one goroutine that renews their locks. Renewals that are due at
+// about the same time go out together, on one connection. A Do starts no goroutine. The
+// Pool needs no more connections for ten thousand Dos than for ten. While connections hang,
+// renewals use up to 16 connections, some of them outside the limits of the Pool.
 //
 // # What is not promised
 //
@@ -71,5 +79,6 @@
 // found by polling. Without the right to PUBLISH, subscribers see changes within a Lease.
 //
 // On Redis Cluster, do not use a Key that has a brace but no hash tag. The fence key of
-// such a Key may be in another slot.
+// such a Key may be in another slot. A Pool connects to one node, so the Keys of all Locks on
+// one Pool must have the same hash tag.
 package setlock
