@@ -1,6 +1,7 @@
 package setlock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -71,15 +72,20 @@ func (r *renewer) roomAt(at time.Duration) time.Duration {
 	if len(r.batches) < maxBatches {
 		return at
 	}
-	return r.batches[0].start + r.ready[0].remote.lease.ahead()
+	return r.batches[0].start + r.urgent().remote.lease.ahead()
 }
 
-// nextBatch takes a batch from the renewals that are ready. The fewer connections are free,
-// the larger it is.
+// urgent returns the renewal with the shortest lease of those that are ready.
+func (r *renewer) urgent() *renewal {
+	return slices.MinFunc(r.ready, func(a, b *renewal) int { return cmp.Compare(a.remote.lease, b.remote.lease) })
+}
+
+// nextBatch takes a batch from the renewals that are ready, those with short leases first. The
+// fewer connections are free, the larger the batch is.
 func (r *renewer) nextBatch() []*renewal {
 	free := maxBatches - len(r.batches)
 	size := max(fullBatch, (len(r.ready)+free-1)/free)
-	first := r.ready[0].group()
+	first := r.urgent().group()
 	var batch, others []*renewal
 	for _, e := range r.ready {
 		if len(batch) < size && e.group() == first {

@@ -118,6 +118,14 @@ func TestRenewalAfterTheRelease(t *testing.T) {
 	for _, next := range []bool{false, true} {
 		locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 			l, other := w.Lock(lease), w.Direct(lease)
+			var direct atomic.Bool // connections that are dialled do not go through the network
+			through, around := l.Pool.DialContext, other.Pool.DialContext
+			l.Pool.DialContext = func(ctx context.Context) (redis.Conn, error) {
+				if direct.Load() {
+					return around(ctx)
+				}
+				return through(ctx)
+			}
 			arrived := w.Server.Count("renew")
 			locktest.MustDo(t, l, func(ctx context.Context) error {
 				time.Sleep(lease) // idle connections, and all scripts
@@ -128,9 +136,7 @@ func TestRenewalAfterTheRelease(t *testing.T) {
 					t.Error("a renewal has arrived")
 				}
 				// The release goes another way.
-				dial := l.Pool.DialContext
-				l.Pool.DialContext = w.Direct(lease).Pool.DialContext
-				defer func() { l.Pool.DialContext = dial }()
+				direct.Store(true)
 				for range 2 {
 					conn := l.Pool.Get() // none that is idle is left
 					defer conn.Close()

@@ -88,15 +88,19 @@ func (s *session) loseIf(reason error, alsoOver bool) {
 	// Another goroutine may have set s.lost without having cancelled ctx yet. The caller
 	// may be about to release the key, so ctx must end here.
 	s.cancel(cause)
-	if h := s.acquired(); first && h != nil {
-		s.renewer.remove(s.renewal)
-		// A trace may block for long in a function of the user.
-		s.renewal.calls.Go(func() { trace.Lost(s.base, h.fence, cause) })
+	if !first {
+		return
 	}
+	s.renewer.remove(s.renewal)
+	go func() { // joined by end; a trace may block for long in a function of the user
+		defer s.renewal.calls.Done()
+		trace.Lost(s.base, s.renewal.hold.fence, cause)
+	}()
 }
 
 // noteLoss sets lost because of reason, unless the session has ended. It returns why the
-// session has ended, and whether this call ended it.
+// session has ended, and whether this call ended a session that had started. Then the caller
+// must call Done on the calls of the renewal.
 func (s *session) noteLoss(reason error, alsoOver bool) (cause error, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,6 +111,11 @@ func (s *session) noteLoss(reason error, alsoOver bool) (cause error, first bool
 		return context.Canceled, false
 	}
 	s.lost = &lostError{keys: s.remote.keys, reason: reason}
+	if s.hold == nil {
+		return s.lost, false
+	}
+	// end waits for calls. The session is not over, so end does not wait yet.
+	s.renewal.calls.Add(1)
 	return s.lost, true
 }
 
