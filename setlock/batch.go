@@ -200,9 +200,12 @@ func (r *renewer) counted(e *renewal, b *batch, sent, now time.Time) {
 	at := now.Sub(r.start)
 	e.state, e.suspect = idle, false
 	if !e.extra || e.schedule.failing || e.due <= at {
-		var pause time.Duration
+		var early, pause time.Duration
+		if !e.schedule.spreads(e.extra) {
+			early = r.spread(e, b)
+		}
 		e.schedule, pause = e.schedule.counted(now.Sub(sent), e.extra)
-		e.due = at + max(pause-r.spread(e, b), 0)
+		e.due = at + max(pause-early, 0)
 	}
 	if e.again {
 		e.again = false

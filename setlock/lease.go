@@ -99,8 +99,11 @@ func (s schedule) failed() (schedule, time.Duration) {
 // that was not scheduled.
 func (s schedule) counted(took time.Duration, extra bool) (schedule, time.Duration) {
 	pause := max(s.lease.renewInterval()-took, 0)
-	if !s.steady || s.failing || extra {
+	if s.spreads(extra) {
 		pause = rand.N(pause + 1)
 	}
 	return schedule{lease: s.lease, steady: true}, pause
 }
+
+// spreads reports whether the pause after a renewal that counted is random.
+func (s schedule) spreads(extra bool) bool { return !s.steady || s.failing || extra }

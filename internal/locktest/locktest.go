@@ -60,6 +60,13 @@ func (w *World) Disconnect() {
 	w.Network.Reset()
 }
 
+// Hold returns a channel that is closed when the test ends.
+func (w *World) Hold() <-chan struct{} {
+	end := make(chan struct{})
+	w.t.Cleanup(func() { close(end) })
+	return end
+}
+
 // Pair returns two Locks of the key k, of the owners a and b, with a Pool each.
 func Pair(t testing.TB, dial redistest.Dialer) (a, b *setlock.Lock) {
 	a = &setlock.Lock{Key: "k", Pool: redistest.Pool(t, dial), Owner: "a"}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 
 	"example.com/setlock/internal/redistest"
@@ -19,6 +20,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	refusal string // the answer to every request; "": none
+	quick   bool   // Quick was called
 	hooks   []hook
 }
 
@@ -39,7 +41,7 @@ func NewServer(t testing.TB) *Server {
 // before runs before each request, also of a script.
 func (s *Server) before(c *server.Peer, command string, args ...string) (answered bool) {
 	s.mu.Lock()
-	refusal, hooks := s.refusal, slices.Clone(s.hooks)
+	refusal, hooks, quick := s.refusal, slices.Clone(s.hooks), s.quick
 	s.mu.Unlock()
 	if refusal != "" {
 		c.WriteError(refusal)
@@ -51,7 +53,7 @@ func (s *Server) before(c *server.Peer, command string, args ...string) (answere
 			return true
 		}
 	}
-	return false
+	return quick && name == "renew" && s.renewQuickly(c, command, args)
 }
 
 // SetError has the server answer every request with an error; "" ends that.
@@ -124,4 +126,69 @@ func (s *Server) Count(names ...string) func() int {
 func (s *Server) Store(key, owner string, fence int64) {
 	s.Set("{"+key+"}:fence", strconv.FormatInt(fence, 10))
 	s.Set(key, Value(owner))
+}
+
+// A Request is one request as it arrived.
+type Request struct {
+	Key  string       // of the lock
+	Conn *server.Peer // its connection
+	At   time.Time
+}
+
+// Requests returns a function that returns the requests of scripts named that arrived since
+// Requests was called, in the order of their arrival.
+func (s *Server) Requests(names ...string) func() []Request {
+	var mu sync.Mutex
+	var requests []Request
+	s.Answer(func(c *server.Peer, args []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		requests = append(requests, Request{KeyOf(args), c, time.Now()})
+		return false
+	}, names...)
+	return func() []Request {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(requests)
+	}
+}
+
+// KeyOf returns the lock key in the arguments of a script.
+func KeyOf(args []string) string {
+	const key = 2 // behind the hash or the source, and the number of keys
+	if len(args) <= key {
+		return ""
+	}
+	return args[key]
+}
+
+// Quick makes s fit for thousands of locks. Every script would make a new Lua state, and every
+// command would look through all keys for one that has expired. So s answers renewals itself, and
+// no key expires.
+func (s *Server) Quick() {
+	s.ClockTTL(false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quick = true
+}
+
+// renewQuickly answers a renewal by hash as renew.lua does. It does nothing for another request.
+func (s *Server) renewQuickly(c *server.Peer, command string, args []string) (answered bool) {
+	if command != "EVALSHA" || len(args) < 5 {
+		return false
+	}
+	keys, _ := strconv.Atoi(args[1])
+	key, value := args[2], args[2+keys]
+	ms, err := strconv.Atoi(args[3+keys])
+	held, missing := s.Get(key)
+	switch {
+	case err != nil || missing != nil && missing != miniredis.ErrKeyNotFound:
+		return false
+	case held != value:
+		c.WriteInt(0)
+	default:
+		s.SetTTL(key, time.Duration(ms)*time.Millisecond)
+		c.WriteInt(1)
+	}
+	return true
 }
