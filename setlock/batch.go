@@ -19,6 +19,9 @@ const (
 	mostAhead = 128
 	// fullBatch is the largest number of renewals in a batch while connections are free.
 	fullBatch = 2048
+	// parts is the number of batches into which a batch without any answer is divided when its
+	// connection breaks. So a renewal that breaks every connection is soon alone.
+	parts = 4
 	// maxBatches is the largest number of batches under way, and so of connections.
 	maxBatches = 16
 )
@@ -198,7 +201,7 @@ func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.T
 // counted records a renewal of e, in b, that counts.
 func (r *renewer) counted(e *renewal, b *batch, sent, now time.Time) {
 	at := now.Sub(r.start)
-	e.state, e.suspect = idle, false
+	e.state, e.suspect, e.part = idle, false, 0
 	if !e.extra || e.schedule.failing || e.due <= at {
 		var early, pause time.Duration
 		if !e.schedule.spreads(e.extra) {
@@ -256,12 +259,17 @@ func (r *renewer) giveUp(b *batch, cause error) {
 	r.batches = slices.DeleteFunc(r.batches, func(other *batch) bool { return other == b })
 	b.cancel(cause)
 	now := r.clock.Now()
-	suspect := b.some // the first renewal without an answer may be the reason
+	suspect := len(b.renewals) > 1 // the first renewal without an answer may be the reason
+	split := !b.some && !errors.Is(cause, context.DeadlineExceeded) && cause != errRoom
 	for i, e := range b.renewals {
 		if b.answered[i] || e.state == over {
 			continue
 		}
 		e.suspect, suspect = suspect, false
+		e.part = 0
+		if split {
+			e.part = i * parts / len(b.renewals)
+		}
 		r.failed(e, b, cause, now)
 	}
 }

@@ -33,6 +33,7 @@ type renewal struct {
 	extra     bool          // the renewal that is ready or sent was not scheduled
 	again     bool          // the renewal that is sent does not count as one of now
 	suspect   bool          // a connection was unanswered from this renewal on
+	part      int           // of a batch whose connection broke; 0 to parts-1
 	announced *notify.Subscription
 	calls     sync.WaitGroup // calls of lost and taken, and reports to a trace
 }
@@ -115,12 +116,13 @@ func (e *renewal) close() {
 type group struct {
 	outside  bool
 	replicas int
-	class    int      // renewals of one class have Leases that differ by a factor of two at most
+	class    int // renewals of one class have Leases that differ by a factor of two at most
+	part     int
 	alone    *renewal // the one renewal of the group; nil: any number
 }
 
 func (e *renewal) group() group {
-	g := group{e.schedule.outside, e.remote.replicas, bits.Len64(uint64(e.remote.lease)), nil}
+	g := group{outside: e.schedule.outside, replicas: e.remote.replicas, class: bits.Len64(uint64(e.remote.lease)), part: e.part}
 	if e.suspect {
 		g.alone = e
 	}
