@@ -19,6 +19,11 @@ const (
 	mostAhead = 128
 	// fullBatch is the largest number of renewals in a batch while connections are free.
 	fullBatch = 2048
+	// calmBatches is how many batches may be under way where Redis is only slow.
+	calmBatches = 4
+	// mostDoublings bounds takeAlong. With so many, it takes along all that is due within
+	// lease.renewInterval.
+	mostDoublings = 4
 	// parts is the number of batches into which a batch without any answer is divided when its
 	// connection breaks. So a renewal that breaks every connection is soon alone.
 	parts = 4
@@ -39,8 +44,8 @@ type batch struct {
 	some     bool       // one of answered is true
 	deadline time.Duration
 	start    time.Duration
-	retry    time.Duration // when the renewals that failed are due again; 0: none has failed
-	over     bool          // what comes now does not count any more
+	broken   bool // its connection broke without an answer, and others did not
+	over     bool // what comes now does not count any more
 	cancel   context.CancelCauseFunc
 	done     chan struct{} // closed when the batch has ended
 }
@@ -51,6 +56,20 @@ type batch struct {
 func (r *renewer) calmBatch() int {
 	const part = 3.0 / 40 // lease.ahead by lease.renewInterval
 	return min(int(part*float64(len(r.queue)))+1, mostAhead)
+}
+
+// takeAlong adds renewals that are not due yet to those that are ready. With each batch under
+// way beyond calmBatches, it takes along twice as many. So while connections hang, few more are
+// needed.
+func (r *renewer) takeAlong(at time.Duration, now time.Time) {
+	factor := 1 << min(max(len(r.batches)-calmBatches, 0), mostDoublings)
+	for len(r.ready) > 0 && len(r.ready) < factor*r.calmBatch() && len(r.queue) > 0 {
+		e := r.queue[0].renewal
+		if e.state != idle || e.due > at+time.Duration(factor)*e.remote.lease.ahead() {
+			return
+		}
+		r.makeReady(e, false, now)
+	}
 }
 
 // send sends the renewals that are ready, while there is room for batches.
@@ -125,14 +144,14 @@ func (r *renewer) launch(renewals []*renewal, at time.Duration) {
 	r.running[b] = true
 	go func() { // joined by close, unless it is stuck
 		defer close(b.done)
-		err := errNoReply // replaced below, unless Dial or TestOnBorrow calls runtime.Goexit
-		defer func() { r.ended(b, err) }()
+		fate, err := wire.NotSent, errNoReply // replaced below, unless Dial or TestOnBorrow calls runtime.Goexit
+		defer func() { r.ended(b, fate, err) }()
 		now := r.clock.Now()
 		commands, both := make([]protocol.Command, len(renewals)), make([]bool, len(renewals))
 		for i, e := range renewals {
 			commands[i], both[i] = e.remote.renewal(e.hold, now, time.Duration(e.remote.lease))
 		}
-		err = wire.DoAll(ctx, pool, wire.Batch{
+		fate, err = wire.DoAll(ctx, pool, wire.Batch{
 			Commands: commands,
 			Replicas: renewals[0].remote.replicas,
 			Wait:     least.confirmTimeout(),
@@ -177,7 +196,7 @@ func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.T
 	if b.over || e.state == over {
 		return false
 	}
-	b.answered[i], b.some = true, true
+	b.answered[i], b.some, r.answered = true, true, now.Sub(r.start)
 	e.calls.Add(1)
 	if err == nil && mine {
 		if late := e.renewed(sent, now); late != nil {
@@ -230,19 +249,19 @@ func (r *renewer) spread(e *renewal, b *batch) time.Duration {
 	return rand.N(time.Duration(part*float64(e.remote.lease.renewInterval())) + 1)
 }
 
-// failed records that the renewal of e in b failed because of err. Renewals of one batch
-// that fail are due again together.
+// failed records that the renewal of e in b failed because of err. Renewals that fail at about
+// the same time are due again together.
 func (r *renewer) failed(e *renewal, b *batch, err error, now time.Time) {
 	at := now.Sub(r.start)
 	e.failure(err)
 	e.report(now, err)
 	var pause time.Duration
 	e.schedule, pause = e.schedule.failed()
-	if b.retry <= at {
-		b.retry = at + pause
+	retry := &r.retry[e.remote.lease.class()]
+	if *retry <= at || *retry > at+e.remote.lease.retryInterval() {
+		*retry = at + pause
 	}
-	e.state, e.again = idle, false
-	e.due = min(b.retry, at+e.remote.lease.retryInterval())
+	e.state, e.again, e.due = idle, false, *retry
 	r.move(e, now)
 }
 
@@ -259,27 +278,37 @@ func (r *renewer) giveUp(b *batch, cause error) {
 	r.batches = slices.DeleteFunc(r.batches, func(other *batch) bool { return other == b })
 	b.cancel(cause)
 	now := r.clock.Now()
-	suspect := len(b.renewals) > 1 // the first renewal without an answer may be the reason
-	split := !b.some && !errors.Is(cause, context.DeadlineExceeded) && cause != errRoom
+	suspect := r.suspects(b)
 	for i, e := range b.renewals {
 		if b.answered[i] || e.state == over {
 			continue
 		}
 		e.suspect, suspect = suspect, false
 		e.part = 0
-		if split {
+		if b.broken {
 			e.part = i * parts / len(b.renewals)
 		}
 		r.failed(e, b, cause, now)
 	}
 }
 
-// ended records that the goroutine of b ends, because of err or with all replies.
-func (r *renewer) ended(b *batch, err error) {
+// suspects reports whether the first renewal of b without an answer may be the reason why b
+// has failed, and so is to be retried alone. While Redis answers nothing at all, this is done
+// with one renewal at a time, because it costs a connection.
+func (r *renewer) suspects(b *batch) bool {
+	isSuspect := func(e entry) bool { return e.renewal.suspect }
+	return len(b.renewals) > 1 && (b.some || r.answered > b.start || !slices.ContainsFunc(r.queue, isSuspect))
+}
+
+// ended records that the goroutine of b ends, because of err or with all replies. fate is that
+// of the renewals without an answer.
+func (r *renewer) ended(b *batch, fate wire.Fate, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.running, b)
 	if !b.over {
+		// When all connections break together, no renewal is the reason.
+		b.broken = !b.some && fate == wire.Unknown && (r.answered > b.start || len(r.batches) == 1)
 		r.giveUp(b, err)
 	}
 	b.cancel(nil)

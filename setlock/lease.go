@@ -1,6 +1,7 @@
 package setlock
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"time"
 )
@@ -57,6 +58,9 @@ func (l lease) glance() time.Duration { return time.Duration(l / 20) }
 // drift is the difference between the wall clock and the monotonic clock that counts as a
 // jump of the wall clock.
 func (l lease) drift() time.Duration { return time.Duration(l / 100) }
+
+// class returns a number that leases share only if they differ by a factor of two at most.
+func (l lease) class() int { return bits.Len64(uint64(l)) }
 
 // pollInterval is the pause between two looks at the lock while announcements do not
 // arrive.

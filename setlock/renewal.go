@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 	"sync"
 	"time"
 
@@ -116,13 +115,13 @@ func (e *renewal) close() {
 type group struct {
 	outside  bool
 	replicas int
-	class    int // renewals of one class have Leases that differ by a factor of two at most
+	class    int // of the Leases
 	part     int
 	alone    *renewal // the one renewal of the group; nil: any number
 }
 
 func (e *renewal) group() group {
-	g := group{outside: e.schedule.outside, replicas: e.remote.replicas, class: bits.Len64(uint64(e.remote.lease)), part: e.part}
+	g := group{outside: e.schedule.outside, replicas: e.remote.replicas, class: e.remote.lease.class(), part: e.part}
 	if e.suspect {
 		g.alone = e
 	}

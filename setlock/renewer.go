@@ -38,9 +38,11 @@ type renewer struct {
 	ready    []*renewal // those that wait for a batch, and some that are over
 	batches  []*batch   // under way, oldest first
 	running  map[*batch]bool
-	leases   map[lease]int // how many renewals have each lease
-	sleeping time.Duration // when run looks next, unless it is woken
-	skew     time.Duration // wall clock minus monotonic clock when all renewals were looked at last
+	leases   map[lease]int     // how many renewals have each lease
+	answered time.Duration     // when Redis has answered a renewal last
+	retry    [64]time.Duration // by lease.class: when renewals that failed are due again
+	sleeping time.Duration     // when run looks next, unless it is woken
+	skew     time.Duration     // wall clock minus monotonic clock when all renewals were looked at last
 }
 
 // An inbox has the renewals whose subscription has received something.
@@ -199,13 +201,7 @@ func (r *renewer) look() (pause time.Duration, untrusted []*renewal) {
 			r.move(e, now)
 		}
 	}
-	for len(r.ready) > 0 && len(r.ready) < r.calmBatch() && len(r.queue) > 0 {
-		e := r.queue[0].renewal
-		if e.state != idle || e.due > at+e.remote.lease.ahead() {
-			break
-		}
-		r.makeReady(e, false, now)
-	}
+	r.takeAlong(at, now)
 	r.send(at)
 	r.sleeping = r.nextLook(at)
 	return max(r.sleeping-at, 0), untrusted

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 
 	"example.com/setlock/internal/redistest"
@@ -53,7 +52,7 @@ func (s *Server) before(c *server.Peer, command string, args ...string) (answere
 			return true
 		}
 	}
-	return quick && name == "renew" && s.renewQuickly(c, command, args)
+	return quick && command == "EVALSHA" && s.runQuickly(c, name, args)
 }
 
 // SetError has the server answer every request with an error; "" ends that.
@@ -153,42 +152,3 @@ func (s *Server) Requests(names ...string) func() []Request {
 	}
 }
 
-// KeyOf returns the lock key in the arguments of a script.
-func KeyOf(args []string) string {
-	const key = 2 // behind the hash or the source, and the number of keys
-	if len(args) <= key {
-		return ""
-	}
-	return args[key]
-}
-
-// Quick makes s fit for thousands of locks. Every script would make a new Lua state, and every
-// command would look through all keys for one that has expired. So s answers renewals itself, and
-// no key expires.
-func (s *Server) Quick() {
-	s.ClockTTL(false)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.quick = true
-}
-
-// renewQuickly answers a renewal by hash as renew.lua does. It does nothing for another request.
-func (s *Server) renewQuickly(c *server.Peer, command string, args []string) (answered bool) {
-	if command != "EVALSHA" || len(args) < 5 {
-		return false
-	}
-	keys, _ := strconv.Atoi(args[1])
-	key, value := args[2], args[2+keys]
-	ms, err := strconv.Atoi(args[3+keys])
-	held, missing := s.Get(key)
-	switch {
-	case err != nil || missing != nil && missing != miniredis.ErrKeyNotFound:
-		return false
-	case held != value:
-		c.WriteInt(0)
-	default:
-		s.SetTTL(key, time.Duration(ms)*time.Millisecond)
-		c.WriteInt(1)
-	}
-	return true
-}

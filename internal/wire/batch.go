@@ -29,19 +29,19 @@ type Batch struct {
 }
 
 // DoAll sends a batch on a connection of pool. It blocks until Redis has answered, the
-// connection breaks, or ctx ends. It returns why Redis has not answered some of the commands,
-// or nil when Redis has answered all of them.
+// connection breaks, or ctx ends. It returns nil when Redis has answered all commands.
+// Otherwise it returns why Redis has not, and the fate of the others: NotSent or Unknown.
 //
 // DoAll blocks for longer than ctx lives when Dial does, or when the connection cannot be
 // interrupted. When Dial returns after the end of ctx, DoAll sends nothing.
-func DoAll(ctx context.Context, pool *redis.Pool, b Batch) error {
+func DoAll(ctx context.Context, pool *redis.Pool, b Batch) (Fate, error) {
 	conn, err := connect(ctx, pool)
 	if err != nil {
-		return err
+		return NotSent, err
 	}
 	if ctx.Err() != nil {
 		conn.Close()
-		return context.Cause(ctx)
+		return NotSent, context.Cause(ctx)
 	}
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -57,10 +57,13 @@ func DoAll(ctx context.Context, pool *redis.Pool, b Batch) error {
 		drop(conn)
 	}
 	conn.Close()
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+	switch {
+	case err == nil:
+		return Answered, nil
+	case ctx.Err() != nil:
+		return Unknown, context.Cause(ctx)
 	}
-	return err
+	return Unknown, err
 }
 
 // A pipeline is a Batch that is under way.
