@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(candidateRedis) != "" {
 		os.Exit(runCandidate())
 	}
+	if os.Getenv(leadersRedis) != "" {
+		os.Exit(runLeaders())
+	}
 	redistest.Main(m)
 }
 
