@@ -14,6 +14,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 
 	"example.com/setlock/election"
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(leadersRedis) != "" {
 		os.Exit(runLeaders())
 	}
-	redistest.Main(m)
+	leaktest.Main(m)
 }
 
 const lease = 6 * time.Second

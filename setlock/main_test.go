@@ -3,10 +3,10 @@ package setlock_test
 import (
 	"testing"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/locktest"
-	"example.com/setlock/internal/redistest"
 )
 
 const lease = locktest.Lease
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

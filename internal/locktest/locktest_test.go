@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/protocol"
-	"example.com/setlock/internal/redistest"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestSends(t *testing.T) {
 	look := protocol.NewKeys("k").Look()

@@ -2,10 +2,10 @@ package redistest
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -52,7 +52,7 @@ type Network struct {
 	work   sync.WaitGroup
 }
 
-var errRefused = errors.New("redistest: connection refused")
+var errRefused = &net.OpError{Op: "dial", Net: "redistest", Err: syscall.ECONNREFUSED}
 
 // NewNetwork returns a Network to the server that dial reaches. It ends with t.
 func NewNetwork(t testing.TB, dial Dialer) *Network {
@@ -173,7 +173,7 @@ func (n *Network) Dial(ctx context.Context) (net.Conn, error) {
 	refuse, delay := n.faults.Refuse || n.closed, n.faults.Delay
 	n.mu.Unlock()
 	if refuse {
-		return nil, &net.OpError{Op: "dial", Net: "redistest", Err: errRefused}
+		return nil, errRefused
 	}
 	if delay > 0 {
 		select {
@@ -190,7 +190,7 @@ func (n *Network) Dial(ctx context.Context) (net.Conn, error) {
 	l := &link{network: n, near: near, server: server}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
+	if n.faults.Refuse || n.closed { // meanwhile
 		client.Close()
 		near.Close()
 		server.Close()

@@ -6,16 +6,18 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/redistest"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // client returns one connection through n.
 func client(t *testing.T, n *redistest.Network) redis.Conn {
@@ -100,6 +102,24 @@ func TestFaults(t *testing.T) {
 		n.Set(redistest.Faults{Refuse: true})
 		if _, err := n.Dial(t.Context()); err == nil {
 			t.Error("no error from a network that refuses")
+		}
+	})
+}
+
+// A network that begins to refuse while a connection is being opened refuses this one too.
+func TestRefuseDuringADial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := redistest.NewEmbedded(t)
+		var n *redistest.Network
+		n = redistest.NewNetwork(t, func(ctx context.Context) (net.Conn, error) {
+			defer n.Set(redistest.Faults{Refuse: true})
+			return server.Dial(ctx)
+		})
+		if _, err := n.Dial(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("Dial = %v, want that it is refused", err)
+		}
+		if got := n.Open(); got != 0 {
+			t.Errorf("Open = %d, want 0", got)
 		}
 	})
 }

@@ -5,13 +5,11 @@ package redistest
 
 import (
 	"context"
-	"flag"
 	"net"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gomodule/redigo/redis"
-	"go.uber.org/goleak"
 )
 
 // A Dialer opens a connection to a Redis server.
@@ -63,17 +61,4 @@ func Do(t testing.TB, dial Dialer, command string, args ...any) any {
 		t.Fatalf("%s %v: %v", command, args, err)
 	}
 	return reply
-}
-
-// Main runs the tests of a package, and fails if they leave a goroutine behind. Of
-// those that are parallel, eight run at a time unless -parallel says otherwise: they
-// mostly wait, for real servers.
-func Main(m *testing.M) {
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
-		flag.Set("test.parallel", "8")
-	}
-	goleak.VerifyTestMain(m)
 }

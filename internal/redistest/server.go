@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -156,11 +155,11 @@ func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
 
 // Pause stops the process: the kernel still accepts connections for it, and
 // nothing is answered.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.signal(stop) }
 
 // Continue ends a Pause. What was sent meanwhile is run, also for clients that
 // have gone.
-func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+func (s *Server) Continue() { s.signal(cont) }
 
 // Kill ends the process as kill -9 does.
 func (s *Server) Kill() {
@@ -186,7 +185,7 @@ func (s *Server) Restart() {
 	s.t.Fatalf("redis-server: %v", err)
 }
 
-func (s *Server) signal(sig syscall.Signal) {
+func (s *Server) signal(sig os.Signal) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Errorf("redis-server: %v", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
@@ -17,7 +18,7 @@ import (
 	"example.com/setlock/internal/wire"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var (
 	keys    = protocol.NewKeys("k")

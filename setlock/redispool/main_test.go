@@ -3,7 +3,7 @@ package redispool_test
 import (
 	"testing"
 
-	"example.com/setlock/internal/redistest"
+	"example.com/setlock/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
