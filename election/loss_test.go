@@ -14,6 +14,7 @@ import (
 	"example.com/setlock/internal/clock/clocktest"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
+	"example.com/setlock/setlock/setlocktest"
 )
 
 func TestLossAfterResignIsToldAtOnce(t *testing.T) {
@@ -130,16 +131,15 @@ func TestIsLeaderJudgesAtTheCall(t *testing.T) {
 // to the other lock.
 func TestOtherLocksAreNoneOfItsBusiness(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		there := redistest.NewEmbedded(t) // its clock shows the same time, so fences are the same
-		network := redistest.NewNetwork(t, there.Dial)
-		other := &setlock.Lock{Key: "other", Pool: redistest.Pool(t, network.Dial), Lease: lease}
+		there := setlocktest.NewServer(t) // its clock shows the same time, so fences are the same
+		other := &setlock.Lock{Key: "other", Pool: there.Pool(), Lease: lease}
 		a := w.candidate("a", func(ctx context.Context) error {
 			err := other.Do(ctx, func(inner context.Context) error {
 				here, _ := setlock.FenceFromContext(ctx)
 				if there := other.Fence(); there != here {
 					t.Errorf("fence %d there, %d here, want the same", there, here)
 				}
-				network.Set(redistest.Silent)
+				there.CutOff(other.Pool)
 				<-inner.Done()
 				return nil
 			})

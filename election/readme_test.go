@@ -27,7 +27,7 @@ func TestREADMECode(t *testing.T) {
 		return string(b)
 	}
 	examples := make(map[string]bool)
-	for _, name := range []string{"example_test.go", "cluster_test.go", "../setlock/example_test.go"} {
+	for _, name := range []string{"example_test.go", "cluster_test.go", "../setlock/example_test.go", "../setlock/setlocktest/failover_test.go"} {
 		for _, line := range lines(read(name)) {
 			examples[line] = true
 		}
