@@ -78,6 +78,26 @@ func TestStopAndStart(t *testing.T) {
 	})
 }
 
+// Requests that have arrived do nothing after Stop has returned.
+func TestStopIsTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := setlocktest.NewServer(t)
+		for range 100 {
+			conn := srv.Pool().Get()
+			for range 100 {
+				conn.Send("INCR", "k")
+			}
+			conn.Flush()
+			srv.Stop()
+			srv.Flush()
+			synctest.Wait()
+			srv.Start()
+			mustDo(t, srv.Pool(), nil, "GET", "k")
+			conn.Close()
+		}
+	})
+}
+
 func TestFlush(t *testing.T) {
 	inBoth(t, func(t *testing.T) {
 		srv := setlocktest.NewServer(t)
