@@ -56,7 +56,7 @@ var bubbles = map[string]struct {
 		fmt.Println(reached)
 		<-make(chan int)
 	}, false},
-	"Run goes on": {func(_ *testing.T, srv *setlocktest.Server) {
+	"Run does not end": {func(_ *testing.T, srv *setlocktest.Server) {
 		go newScheduler(srv.Pool(), func() {}).Run(context.Background())
 		synctest.Wait()
 		fmt.Println(reached)

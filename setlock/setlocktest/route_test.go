@@ -3,6 +3,7 @@ package setlocktest_test
 import (
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -100,5 +101,29 @@ func TestRestartOfARoute(t *testing.T) {
 		srv.Start()
 		mustDo(t, a, nil, "GET", "k")
 		mustDo(t, b, nil, "GET", "k")
+	})
+}
+
+func TestConcurrentCalls(t *testing.T) {
+	inBoth(t, func(t *testing.T) {
+		srv := setlocktest.NewServer(t)
+		pool := srv.Pool()
+		var calls sync.WaitGroup
+		for _, call := range []func(){
+			func() { srv.Stop(); srv.Start() },
+			func() { srv.CutOff(pool); srv.Reconnect(pool) },
+			func() { srv.Refuse(pool); srv.Reconnect(pool) },
+			srv.Flush,
+			func() { do(t, srv.Pool(), "SET", "k", "v") },
+			func() { do(t, pool, "BLPOP", "list", 0.001) },
+		} {
+			calls.Go(func() {
+				for range 20 {
+					call()
+				}
+			})
+		}
+		calls.Wait()
+		mustDo(t, srv.Pool(), "PONG", "PING")
 	})
 }
