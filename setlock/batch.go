@@ -172,12 +172,19 @@ func (r *renewer) answer(b *batch, i int, both bool, result wire.Result) {
 		mine = false
 	}
 	now := r.clock.Now()
-	if !r.settle(b, i, mine, err, result.Sent, now) {
+	ok, late := r.settle(b, i, mine, err, result.Sent, now)
+	if !ok {
 		return
 	}
 	defer e.calls.Done()
 	if err == nil {
 		trace.Called(e.ctx, now, nil)
+	}
+	switch {
+	case err == nil && !mine:
+		trace.Renewed(e.ctx, 0, errTaken)
+	case err == nil && late == nil:
+		trace.Renewed(e.ctx, now.Sub(result.Sent), nil)
 	}
 	if err == nil && mine && both {
 		e.hold.fenceKey.set(result.Sent.Sub(e.hold.acquired), time.Duration(e.remote.lease))
@@ -188,18 +195,19 @@ func (r *renewer) answer(b *batch, i int, both bool, result wire.Result) {
 }
 
 // settle records the result of a renewal. It returns false if the result does not count any
-// more. Otherwise the caller must call Done on the calls of the renewal.
-func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.Time) bool {
+// more. Otherwise the caller must call Done on the calls of the renewal. late is non-nil when
+// the reply came too late.
+func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.Time) (ok bool, late error) {
 	e := b.renewals[i]
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if b.over || e.state == over {
-		return false
+		return false, nil
 	}
 	b.answered[i], b.some, r.answered = true, true, now.Sub(r.start)
 	e.calls.Add(1)
 	if err == nil && mine {
-		if late := e.renewed(sent, now); late != nil {
+		if late = e.renewed(sent, now); late != nil {
 			err = late
 		}
 	}
@@ -214,7 +222,7 @@ func (r *renewer) settle(b *batch, i int, mine bool, err error, sent, now time.T
 	default:
 		r.counted(e, b, sent, now)
 	}
-	return true
+	return true, late
 }
 
 // counted records a renewal of e, in b, that counts.
@@ -268,7 +276,10 @@ func (r *renewer) failed(e *renewal, b *batch, err error, now time.Time) {
 // report reports to a trace that a renewal failed at now. It does so in a goroutine of its
 // own, because a trace may block for long in a function of the user.
 func (e *renewal) report(now time.Time, err error) {
-	e.calls.Go(func() { trace.Called(e.ctx, now, err) })
+	e.calls.Go(func() {
+		trace.Called(e.ctx, now, err)
+		trace.Renewed(e.ctx, 0, err)
+	})
 }
 
 // giveUp ends b because of cause, and its renewals without a result fail. It does not wait

@@ -37,8 +37,8 @@ type session struct {
 	over bool       // f has returned
 }
 
-// sessionKey is the context key of the session, for FenceFromContext.
-type sessionKey struct{}
+// sessionKey is the context key of the session, for FenceFromContext and trace.Trusted.
+type sessionKey = trace.SessionKey
 
 // newSession returns a session that holds nothing yet.
 func newSession(ctx context.Context, r remote, holds *holds) *session {
@@ -141,6 +141,9 @@ func (s *session) trusted() time.Duration {
 	}
 	return s.renewal.left(s.clock.Now())
 }
+
+// Trusted is trusted, for package trace.
+func (s *session) Trusted() time.Duration { return s.trusted() }
 
 // hasEnded reports whether the session holds nothing that f may still use.
 func (s *session) hasEnded() bool {

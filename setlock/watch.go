@@ -130,6 +130,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 			} else {
 				pause.Reset()
 				report, suspected := v.looked(s, look, sent, c.Now())
+				trace.Looked(ctx, !s.holder.Nobody() && s.same(v.seen), s.holder.Remaining < 0)
 				if report {
 					pending = out
 				}

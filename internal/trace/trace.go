@@ -14,6 +14,15 @@ type Trace struct {
 	// as a server that works does, whatever the answer was.
 	Called func(at time.Time, err error)
 
+	// Renewed is called when an attempt to renew the lock of a Do has ended. err is nil when
+	// the renewal counts. Then took is its round trip.
+	Renewed func(took time.Duration, err error)
+
+	// Looked is called by a Watch when Redis has answered a look at the lock. held reports
+	// whether the Holder that the Watch reports holds the lock. endless reports whether the
+	// lock key has no expiry.
+	Looked func(held, endless bool)
+
 	// Lost is called when the hold with this fence has been lost, with the reason. The
 	// function of the Do may still run then, or may have returned a little before.
 	Lost func(fence int64, err error)
@@ -56,6 +65,20 @@ func Called(ctx context.Context, at time.Time, err error) {
 	}
 }
 
+// Renewed calls Renewed of the Trace that ctx carries, if there is one.
+func Renewed(ctx context.Context, took time.Duration, err error) {
+	if f := from(ctx).Renewed; f != nil {
+		f(took, err)
+	}
+}
+
+// Looked calls Looked of the Trace that ctx carries, if there is one.
+func Looked(ctx context.Context, held, endless bool) {
+	if f := from(ctx).Looked; f != nil {
+		f(held, endless)
+	}
+}
+
 // Lost calls Lost of the Trace that ctx carries, if there is one.
 func Lost(ctx context.Context, fence int64, err error) {
 	if f := from(ctx).Lost; f != nil {
@@ -68,4 +91,23 @@ func Pushed(ctx context.Context, up bool) {
 	if f := from(ctx).Pushed; f != nil {
 		f(up)
 	}
+}
+
+// SessionKey is the key of the session in the context of the function of a Do.
+type SessionKey struct{}
+
+// A Session is what this context has under SessionKey.
+type Session interface {
+	// Trusted returns how much longer the lock of the Do may be trusted.
+	Trusted() time.Duration
+}
+
+// Trusted returns how much longer the lock of a Do may be trusted. ctx is the context of its
+// function, or is derived from it. Trusted returns 0 when the lock is lost or the function has
+// returned.
+func Trusted(ctx context.Context) time.Duration {
+	if s, ok := ctx.Value(SessionKey{}).(Session); ok {
+		return max(s.Trusted(), 0)
+	}
+	return 0
 }
