@@ -34,7 +34,7 @@ func (c *campaign) run(ctx context.Context) error {
 		c.election.note(nil, (*health).tries)
 		err := c.election.Lock.Do(ctx, func(ctx context.Context) error {
 			led = true
-			c.election.note(nil, (*health).accepted)
+			c.election.note(nil, (*health).leads)
 			return c.lead(ctx)
 		})
 		var permanent *backoff.PermanentError

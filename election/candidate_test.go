@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -142,7 +141,7 @@ func (a *actor) work(ctx context.Context) error {
 	}
 	for late := time.Now().Add(processLease); time.Now().Before(late); time.Sleep(time.Millisecond) {
 		// Right after SIGCONT, Check may also tell that Redis has not answered.
-		if err := a.election.Check(10 * time.Millisecond); err != nil && strings.Contains(err.Error(), "still runs") {
+		if err := a.election.Check(10 * time.Millisecond); errors.Is(err, election.ErrOverdue) {
 			a.tell(report{What: hasChecked, Fence: fence, Err: err.Error()})
 			break
 		}

@@ -47,6 +47,9 @@ func (e *Election) noteHolder(h setlock.Holder) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.leader = h
+	if h.Remaining >= 0 {
+		e.health.looked(nil, e.clock.Now())
+	}
 	if present := e.changes.present; h.Owner == present.Leader && h.Fence == present.Fence {
 		return false
 	}

@@ -35,7 +35,7 @@ func TestCheck(t *testing.T) {
 		if err := a.Check(time.Minute + 1); err != nil {
 			t.Errorf("Check within its tolerance = %v", err)
 		}
-		if err := a.Check(time.Minute); !errors.Is(err, election.ErrResigned) || !strings.Contains(err.Error(), "still runs 1m0s") {
+		if err := a.Check(time.Minute); !errors.Is(err, election.ErrOverdue) || !errors.Is(err, election.ErrResigned) || !strings.Contains(err.Error(), "still runs 1m0s") {
 			t.Errorf("Check = %v, want that OnElected still runs", err)
 		}
 		leave()
@@ -48,7 +48,7 @@ func TestCheck(t *testing.T) {
 		w.network.Reset()
 		time.Sleep(2 * lease)
 		err := a.Check(lease)
-		if err == nil || !strings.Contains(err.Error(), "connection refused") {
+		if !errors.Is(err, election.ErrUnavailable) || errors.Is(err, election.ErrOverdue) || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("Check = %v, want the error of Redis", err)
 		}
 		if err := a.Check(2 * lease); err != nil {

@@ -25,7 +25,8 @@
 // because no renewal succeeded, another candidate can be elected a tenth of the Lease later. After
 // any other loss, another candidate may lead already. It may lead even while OnElected still runs.
 //
-// So work must stop when its context ends. [Election.Check] finds work that does not stop. Work
+// So work must stop when its context ends. [Election.Check] finds work that does not stop, see
+// [ErrOverdue]. Work
 // that must never be done twice must check a fencing token, see [setlock.FenceFromContext].
 //
 // # What is not promised

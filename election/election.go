@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -65,8 +64,8 @@ type Election struct {
 	// If BackOff is nil, the pace is exponential with jitter from 100 ms to 5 s, without limit.
 	BackOff func() backoff.BackOff
 
-	// Logger receives terms and new leaders at level Info. It receives failed attempts at level
-	// Warn, once per change of the error. Its keys are key, owner, leader, fence, err, and held,
+	// Logger receives terms and new leaders at level Info. It receives failed attempts, and a lock
+	// key without expiry, at level Warn, once per change of the error. Its keys are key, owner, leader, fence, err, and held,
 	// which is the length of a term. The Handler of Logger must not block, because it is called
 	// between renewals. If Logger is nil, nothing is logged.
 	Logger *slog.Logger
@@ -74,6 +73,7 @@ type Election struct {
 	mu       sync.Mutex     // guards the fields below; never held across I/O
 	running  bool           // true while a Run runs
 	returned bool           // a Run has returned, and no other Run has begun since
+	failed   error          // the error of that Run
 	clock    clock.Clock    // the clock of the last Run
 	leader   setlock.Holder // the leader as last seen
 	changes  changes
@@ -92,11 +92,11 @@ type Election struct {
 //   - OnElected returns an error made by [backoff.Permanent]. Run returns the error inside it.
 //   - BackOff stops, see [backoff.Stop]. Run returns the last error, or nil if OnElected returned
 //     nil last.
-func (e *Election) Run(ctx context.Context) error {
+func (e *Election) Run(ctx context.Context) (err error) {
 	if err := e.begin(clock.FromContext(ctx)); err != nil {
 		return err
 	}
-	defer e.end()
+	defer func() { e.end(err) }()
 	if e.Lock == nil {
 		return errNoLock
 	}
@@ -107,6 +107,7 @@ func (e *Election) Run(ctx context.Context) error {
 	pace.Reset() // an earlier Run may have used the same object
 	c := &campaign{election: e, pace: pace}
 	defer c.unwatch()
+	err = errPanicked // for Check, unless run returns
 	return c.run(e.traced(ctx))
 }
 
@@ -116,6 +117,7 @@ func (e *Election) traced(ctx context.Context) context.Context {
 		Called: func(at time.Time, err error) {
 			e.note(err, func(h *health) { h.called(err, at) })
 		},
+		Looked: e.looked,
 		Lost:   e.lost,
 		Pushed: e.setPushed,
 	})
@@ -160,29 +162,6 @@ func (e *Election) Leader() setlock.Holder {
 	return e.leader
 }
 
-// Check returns an error in two cases, and nil while no Run runs:
-//   - OnElected still runs although its context ended tolerance ago. The process should be killed
-//     then, because another candidate may lead.
-//   - For tolerance, counted from the first failure, Redis has not answered, has answered with
-//     an error, or has refused every attempt to be elected. The error then contains the last error.
-//
-// An attempt that finds the lock held counts as accepted when a leader is seen. A follower sends a
-// request to Redis about once per Lease.
-func (e *Election) Check(tolerance time.Duration) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.running {
-		return nil
-	}
-	now := e.clock.Now()
-	if e.term != nil && !e.term.ended.IsZero() {
-		if late := clock.Elapsed(e.term.ended, now); late >= tolerance {
-			return fmt.Errorf("election: OnElected still runs %v after its context ended: %w", late.Round(time.Millisecond), context.Cause(e.term.ctx))
-		}
-	}
-	return e.health.check(now, tolerance)
-}
-
 // note records an event that ended with err in the health, and logs err if its kind is new.
 func (e *Election) note(err error, event func(*health)) {
 	if e.setHealth(err, event) {
@@ -197,6 +176,17 @@ func (e *Election) setHealth(err error, event func(*health)) (warn bool) {
 	defer e.mu.Unlock()
 	event(&e.health)
 	return e.health.warns(err) && e.running
+}
+
+// looked records what a look of the watch has found: whether the lock key has no expiry.
+func (e *Election) looked(_, endless bool) {
+	var err error
+	if endless {
+		err = errEndless
+	}
+	if e.setHealth(err, func(h *health) { h.looked(err, e.clock.Now()) }) {
+		e.log(slog.LevelWarn, "lock key without expiry", slog.Any("err", err))
+	}
 }
 
 // setPushed records whether announcements reach the watch.
@@ -219,15 +209,15 @@ func (e *Election) begin(c clock.Clock) error {
 	if e.running {
 		return errRunning
 	}
-	e.running, e.returned = true, false
+	e.running, e.returned, e.failed = true, false, nil
 	e.clock, e.health, e.pushed = c, health{}, false
 	return nil
 }
 
-func (e *Election) end() {
+func (e *Election) end(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.running, e.returned = false, true
+	e.running, e.returned, e.failed = false, true, err
 	e.changes.close()
 }
 

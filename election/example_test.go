@@ -198,9 +198,11 @@ func ExampleElection_Leader() {
 
 func ExampleElection_Check() {
 	e := &election.Election{Lock: &setlock.Lock{Key: "k"}}
-	// Kill the process when OnElected does not stop, or Redis does not answer.
+	// A liveness probe. It kills the process when OnElected does not stop, or when Run has returned
+	// an error. It does not fail because Redis is away, and not because another candidate leads.
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
-		if err := e.Check(30 * time.Second); err != nil {
+		err := e.Check(30 * time.Second)
+		if err != nil && !errors.Is(err, election.ErrUnavailable) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 type health struct {
 	calls    trouble // the trouble with calls to Redis
 	attempts trouble // the trouble with attempts to be elected
+	endless  trouble // the lock key has no expiry
 	trying   bool    // an attempt is under way, or the last attempt failed
 	logged   string  // the kind of the error logged last; "" since a success
 }
@@ -53,29 +54,44 @@ func (h *health) failed(err error, at time.Time) { h.attempts = h.attempts.after
 // accepts attempts.
 func (h *health) accepted() { h.attempts, h.trying = trouble{}, false }
 
+// leads records that this candidate leads.
+func (h *health) leads() {
+	h.accepted()
+	h.endless = trouble{}
+}
+
+// looked records a look at the lock key at the given time. err is errEndless if the key has no
+// expiry.
+func (h *health) looked(err error, at time.Time) { h.endless = h.endless.after(err, at) }
+
 // warns reports whether err, the result of the last event, is to be logged. An error is logged if
 // its kind is not the kind that was logged last. After a success, an error of any kind is logged.
-// The exception is a read that succeeds while trying is set, because the attempt may still fail.
+// A success counts when no trouble of calls or of the key is left. The exception is a read that
+// succeeds while trying is set, because the attempt may still fail.
 func (h *health) warns(err error) bool {
 	switch {
 	case err != nil:
 		warn := kind(err) != h.logged
 		h.logged = kind(err)
 		return warn
-	case h.calls.err == nil && !h.trying:
+	case h.calls.err == nil && h.endless.err == nil && !h.trying:
 		h.logged = ""
 	}
 	return false
 }
 
-// check returns an error if a trouble has lasted for tolerance at now.
+// check returns an [ErrUnavailable] if a trouble has lasted for tolerance at now.
 func (h *health) check(now time.Time, tolerance time.Duration) error {
-	for _, t := range []trouble{h.calls, h.attempts} {
+	for _, t := range []trouble{h.calls, h.attempts, h.endless} {
 		if t.err == nil {
 			continue
 		}
 		if lasts := clock.Elapsed(t.since, now); lasts >= tolerance {
-			return fmt.Errorf("election: Redis has not accepted requests for %v: %w", lasts.Round(time.Millisecond), t.err)
+			what := words(t.err)
+			if what != "" {
+				what += ": "
+			}
+			return fmt.Errorf("%w for %v: %s%w", ErrUnavailable, lasts.Round(time.Millisecond), what, t.err)
 		}
 	}
 	return nil

@@ -28,6 +28,8 @@ func TestHealth(t *testing.T) {
 	}
 	called, failed := (*health).called, (*health).failed
 	tries := func(h *health, _ error, _ time.Time) { h.tries() }
+	looked := func(h *health, err error, now time.Time) { h.looked(err, now) }
+	leads := func(h *health, _ error, _ time.Time) { h.leads() }
 	accepted := func(h *health, _ error, _ time.Time) { h.accepted() }
 	for name, events := range map[string][]event{
 		"all is well": {
@@ -90,6 +92,19 @@ func TestHealth(t *testing.T) {
 			{"a call fails", called, 0, refused, true, 0},
 			{"a call fails in another way", called, 1, oom, true, 1},
 			{"a call fails in the first way", called, 2, refused, true, 2},
+		},
+		"a key without expiry is warned of once, and ends no other trouble": {
+			{"a look finds it", looked, 1, errEndless, true, 0},
+			{"a leader is seen", accepted, 1, nil, false, 0},
+			{"a call works", called, 3, nil, false, 2},
+			{"a look finds it", looked, 3, errEndless, false, 2},
+			{"a call fails", called, 4, refused, true, 3},
+			{"a look finds an expiry", looked, 5, nil, false, 1},
+		},
+		"who leads has no trouble with the key": {
+			{"a look finds no expiry", looked, 1, errEndless, true, 0},
+			{"an attempt begins", tries, 2, nil, false, 1},
+			{"it leads", leads, 2, nil, false, -1},
 		},
 		"the longer trouble is told": {
 			{"a call fails", called, 0, refused, true, 0},

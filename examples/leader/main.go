@@ -18,7 +18,7 @@
 // Ctrl-C or SIGTERM makes a leader hand over at once. After kill -9, the other replicas wait until
 // the lease of the leader has run out. kill -STOP and then kill -CONT shows a leader that learns
 // late that it has lost the leadership. With -http, a replica answers 200 while it leads and 503
-// otherwise.
+// otherwise. On /healthz it answers 503 only if the process should be killed.
 //
 // The leader counts in Redis, in a script that refuses an old leader: see counter.lua.
 package main

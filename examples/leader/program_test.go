@@ -154,6 +154,13 @@ func testReplicas(t *testing.T, path string) {
 		if leads := answer.StatusCode == http.StatusOK; leads != (id == first) {
 			t.Errorf("%s answers %s while %s leads", id, answer.Status, first)
 		}
+		if answer, err = http.Get(url + "/healthz"); err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("%s answers %s on /healthz", id, answer.Status)
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 

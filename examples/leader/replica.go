@@ -21,6 +21,8 @@ const (
 	// tolerance is how long Redis may be silent, or the work may run after its context has ended,
 	// before the replica prints a warning.
 	tolerance = 500 * time.Millisecond
+	// overdue is how long the work may run after its context has ended, before /healthz fails.
+	overdue = 10 * time.Second
 	// checkEvery is how often the replica calls Check. repeatEvery is how often it repeats the
 	// warning.
 	checkEvery  = 250 * time.Millisecond
@@ -66,7 +68,7 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 	changes := e.Changes()
 	helpers.Go(func() { report(changes, say) })
 	helpers.Go(func() { checkUp(ctx, e, say) })
-	server := &http.Server{Handler: e, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout}
+	server := &http.Server{Handler: handler(e), ReadTimeout: httpTimeout, WriteTimeout: httpTimeout}
 	var serveErr error
 	if listener != nil {
 		say("serves http://%s", listener.Addr())
@@ -91,6 +93,19 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 		say("has ended: %v", cause)
 	}
 	return err
+}
+
+// handler answers 200 on /healthz unless the process should be killed, and elsewhere 200 only while e
+// leads.
+func handler(e *election.Election) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", e)
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
+		if err := e.Check(overdue); err != nil && !errors.Is(err, election.ErrUnavailable) {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	return mux
 }
 
 // report prints each change of the election. It returns when Run has closed changes.
