@@ -25,6 +25,7 @@ type campaign struct {
 	fence    int64         // 0 before the first term
 	held     time.Duration // how long the term lasted
 	resigned bool          // Resign ended the term
+	failed   error         // the error of OnElected beside the end of its context, or nil
 }
 
 // run campaigns, leads and follows until ctx ends or an error ends Run.
@@ -44,6 +45,8 @@ func (c *campaign) run(ctx context.Context) error {
 			return permanent.Err
 		case !led && errors.Is(err, setlock.ErrInvalid) && !errors.Is(context.Cause(ctx), setlock.ErrInvalid):
 			return err
+		case led && ctx.Err() != nil:
+			return c.failed
 		case ctx.Err() != nil:
 			return nil
 		case led:
@@ -69,20 +72,15 @@ func (c *campaign) lead(ctx context.Context) (err error) {
 	c.fence, _ = setlock.FenceFromContext(ctx)
 	c.leader = setlock.Holder{}
 	t := e.beginTerm(ctx, c.fence)
-	returned := false
-	defer func() {
-		if !returned {
-			err = errPanicked // for Changes only; the panic propagates
-		}
-		t.end(err)
-	}()
+	c.failed = errPanicked // for Changes and the log, unless OnElected returns; a panic propagates
+	defer func() { t.end(c.failed) }()
 	t.logStart()
 	if e.OnElected == nil {
 		<-t.ctx.Done()
 	} else {
 		err = e.OnElected(t.ctx)
 	}
-	returned = true
+	c.failed = ownError(t.ctx, err)
 	c.held = clock.Elapsed(t.start, c.election.clock.Now())
 	c.resigned = context.Cause(t.ctx) == ErrResigned
 	return err

@@ -12,8 +12,16 @@ type Change struct {
 	Leader  string    // the Owner of the leader's Lock; "" when nobody is known to lead
 	Leading bool      // whether this candidate is the leader
 	Fence   int64     // the leader's fencing token; 0 when nobody is known to lead
-	Err     error     // why this candidate's term ended; nil if OnElected returned nil by itself, and in any other Change
 	Time    time.Time // when this candidate learnt of the change
+
+	// Err is why this candidate's term ended, joined with the error of OnElected if that says more
+	// than that its context has ended. It is nil if OnElected returned nil by itself, and in any
+	// other Change.
+	//
+	// A loss is told while OnElected still runs. If OnElected then returns an error of its own, a
+	// second Change has that error. A second Change also has a loss that is found when the term is
+	// over: the key was taken before it was released.
+	Err error
 }
 
 // changesBuffer is how many changes a reader of Changes may be behind.

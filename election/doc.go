@@ -18,7 +18,8 @@
 //  2. On a loss, Changes reports the end of the term at once, even if the context had ended before
 //     the loss.
 //  3. OnElected returns. Until then the lock is renewed, unless it was lost.
-//  4. Changes reports the end of the term, unless step 2 did.
+//  4. Changes reports the end of the term, unless step 2 did. If step 2 did and OnElected has
+//     returned an error of its own, Changes reports this error.
 //  5. The lock is released.
 //
 // Before step 5 no other candidate can be elected, unless the lock was lost. When it was lost

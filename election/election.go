@@ -47,6 +47,10 @@ type Election struct {
 	// [Election.Resign] documents if that is longer. An error made by [backoff.Permanent] ends Run
 	// instead. If OnElected panics, the lock is released and the panic propagates.
 	//
+	// An error of OnElected is never lost: it is in [Change] and in the log, and Run returns it if
+	// ctx has ended. It counts as no error if it says only that the context has ended: the Err or
+	// the cause of the context, or an error that wraps nothing else.
+	//
 	// If OnElected is nil, the leadership is held until the context of Run ends.
 	OnElected func(ctx context.Context) error
 
@@ -64,8 +68,9 @@ type Election struct {
 	// If BackOff is nil, the pace is exponential with jitter from 100 ms to 5 s, without limit.
 	BackOff func() backoff.BackOff
 
-	// Logger receives terms and new leaders at level Info. It receives failed attempts, and a lock
-	// key without expiry, at level Warn, once per change of the error. Its keys are key, owner, leader, fence, err, and held,
+	// Logger receives terms and new leaders at level Info. It receives at level Warn losses, errors
+	// of OnElected, and once per change of the error failed attempts and a lock key without expiry.
+	// Its keys are key, owner, leader, fence, err, and held,
 	// which is the length of a term. The Handler of Logger must not block, because it is called
 	// between renewals. If Logger is nil, nothing is logged.
 	Logger *slog.Logger
@@ -78,13 +83,14 @@ type Election struct {
 	leader   setlock.Holder // the leader as last seen
 	changes  changes
 	term     *term // non-nil while OnElected runs
-	loss     loss  // the last loss that was reported while term was nil
+	loss     loss  // of a term that has not begun yet; or of the last term, why its context had ended
 	health   health
 	pushed   bool // announcements reach the watch of the last Run
 }
 
 // Run campaigns, and leads when this candidate is elected, until ctx ends. Run blocks. When ctx
-// ends, Run returns nil, after OnElected has returned and the lock is released.
+// ends, Run returns after OnElected has returned and the lock is released. It then returns nil, or
+// the error of OnElected if that says more than that its context has ended.
 //
 // An error of Redis never ends Run. Three things do:
 //   - The Lock is nil or invalid, see [setlock.ErrInvalid], BackOff returns nil, or another Run of

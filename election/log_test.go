@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -85,8 +86,14 @@ func TestLog(t *testing.T) {
 			if i == 0 && (r["msg"] != "elected" || r["fence"] != fence || r["level"] != "INFO") {
 				t.Errorf("the first record is %v, want elected with %v", r, fence)
 			}
-			if r["msg"] == "leadership ended" && (r["err"] == nil || r["held"] == nil || r["fence"] == nil || r["level"] != "INFO") {
-				t.Errorf("record %v, want why and how long", r)
+			if r["msg"] == "leadership ended" {
+				level := "INFO"
+				if strings.Contains(fmt.Sprint(r["err"]), "lock lost") {
+					level = "WARN"
+				}
+				if r["err"] == nil || r["held"] == nil || r["fence"] == nil || r["level"] != level {
+					t.Errorf("record %v, want why and how long at level %s", r, level)
+				}
 			}
 			messages[r["msg"].(string)]++
 			if r["msg"] == "attempt failed" && (r["level"] != "WARN" || r["err"] == nil) {

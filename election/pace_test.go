@@ -45,8 +45,8 @@ func TestPace(t *testing.T) {
 		a.BackOff = func() backoff.BackOff { return p }
 		w.network.Set(redistest.Faults{Refuse: true})
 		time.AfterFunc(10*time.Second, func() { w.network.Set(redistest.Faults{}) })
-		if err := a.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
+		if err := a.Run(ctx); err != failure {
+			t.Errorf("Run = %v, want what OnElected returned when it ended", err)
 		}
 		if p.steps < 14 || p.steps > 15 {
 			t.Errorf("%d steps, want about ten of a failing Redis and four between terms", p.steps)

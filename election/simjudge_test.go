@@ -218,6 +218,8 @@ func (s *simulation) check() {
 			s.errorf("%s: told %+v, but its work has returned", p.name, told)
 		case told.Leading && !asleep && s.stands(p, value, left) != "":
 			s.errorf("%s: told %+v, but %s", p.name, told, s.stands(p, value, left))
+		case p.owes:
+			s.errorf("%s: its work has failed, told %+v", p.name, told)
 		case leader.Owner != told.Leader || leader.Fence != told.Fence:
 			s.errorf("%s: Leader %+v, told %+v", p.name, leader, told)
 		}

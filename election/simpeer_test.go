@@ -55,6 +55,10 @@ type peer struct {
 	rests    time.Time       // until when it may let others go first
 	led      int64           // the fence of which Changes last said that it leads
 	told     election.Change // the last
+	over     bool            // told is the end of a term, and nothing came late of this term
+	owes     bool            // its work has failed, and Changes has not told of it
+	failed   bool            // its last work has failed
+	late     bool            // and the context of Run had ended then
 }
 
 var errMood = errors.New("mood")
@@ -103,7 +107,7 @@ func (p *peer) live(ctx context.Context) {
 	for _, c := range p.companions {
 		company.Go(func() { c.live(together) })
 	}
-	heard := make(chan struct{})
+	wrong, heard := false, make(chan struct{})
 	defer func() { <-heard }()
 	changes := p.e.Changes()
 	go func() {
@@ -122,16 +126,21 @@ func (p *peer) live(ctx context.Context) {
 			panic(r)
 		}
 	}()
-	if err := p.e.Run(ctx); err != nil {
-		p.s.errorf("%s: Run: %v", p.name, err)
+	err := p.e.Run(context.WithValue(ctx, runKey{}, ctx))
+	p.s.set(func() { wrong = err != nil && !(p.failed && err == errMood) || p.late && err == nil })
+	if wrong {
+		p.s.errorf("%s: Run: %v, and its work has failed %v, late %v", p.name, err, p.failed, p.late)
 	}
 	if ctx.Err() == nil {
 		p.s.errorf("%s: Run has returned", p.name)
 	}
 }
 
+// runKey is the key of the context of Run in the context of its work.
+type runKey struct{}
+
 // work is OnElected, in some mood.
-func (p *peer) work(ctx context.Context) error {
+func (p *peer) work(ctx context.Context) (err error) {
 	s := p.s
 	fence, _ := setlock.FenceFromContext(ctx)
 	mood, linger := p.mood.Float64(), time.Duration(p.mood.ExpFloat64()*float64(s.lease)/4)
@@ -145,6 +154,9 @@ func (p *peer) work(ctx context.Context) error {
 			p.rests = time.Now().Add(s.lease / 20) // longer than the first
 		}
 		p.ctx, p.working, p.returned = nil, false, time.Now()
+		p.failed = err == errMood
+		p.owes = p.failed
+		p.late = p.failed && ctx.Value(runKey{}).(context.Context).Err() != nil
 	}()
 	select {
 	case <-s.calm:
@@ -189,6 +201,9 @@ func (p *peer) work(ctx context.Context) error {
 		case <-s.calm:
 		}
 		return nil
+	}
+	if mood < 0.6 { // fails besides
+		return errMood
 	}
 	return ctx.Err()
 }

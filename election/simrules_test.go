@@ -96,14 +96,17 @@ func (s *simulation) hears(p *peer, before, c election.Change) {
 	defer s.mu.Unlock()
 	g := s.grants[c.Fence]
 	led := s.grants[p.led]
+	late := !before.Leading && c.Err != nil
 	wrong := ""
 	switch {
 	case c.Leading && (before.Leading || g == nil || led != nil && g.n <= led.n || c.Leader != p.name || c.Err != nil):
 		wrong = "no beginning of a term"
 	case before.Leading && (c.Leader != "" || c.Fence != 0):
 		wrong = "no end of a term"
-	case !before.Leading && c.Err != nil:
+	case late && !p.over:
 		wrong = "the end of no term"
+	case late && errors.Is(before.Err, setlock.ErrLost) == errors.Is(c.Err, setlock.ErrLost):
+		wrong = "neither a failure after a loss nor a loss after the end"
 	case c.Time.Before(before.Time):
 		wrong = "in the past"
 	case c.Fence != 0 && (g == nil || g.p.name != c.Leader):
@@ -123,5 +126,6 @@ func (s *simulation) hears(p *peer, before, c election.Change) {
 	if c.Leading {
 		p.led = c.Fence
 	}
-	p.told = c
+	p.told, p.over = c, before.Leading
+	p.owes = p.owes && !errors.Is(c.Err, errMood)
 }

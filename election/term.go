@@ -26,7 +26,8 @@ type term struct {
 	told  bool      // the readers of Changes know that the term has ended
 }
 
-// A loss is the loss of the hold with the given fence, and its reason.
+// A loss is the loss of the hold with the given fence, and its reason. After the end of a term it is
+// why the context of OnElected had ended, which may be no loss.
 type loss struct {
 	fence int64
 	err   error
@@ -42,7 +43,7 @@ func (e *Election) beginTerm(ctx context.Context, fence int64) *term {
 		t.noticeEnd()
 	})
 	if early := e.enterTerm(t); early.err != nil && early.fence == fence {
-		t.tellEnd(early.err, false) // the lock was lost before the term began
+		t.tellEnd(early.err, false, false) // the lock was lost before the term began
 	}
 	return t
 }
@@ -66,22 +67,35 @@ func (e *Election) enterTerm(t *term) loss {
 }
 
 // lost reports the loss of the hold with the given fence at once, while OnElected still runs, and
-// even if the context of OnElected had ended for another reason.
+// even if the context of OnElected had ended for another reason. A loss may also be found when the
+// term is over, because the key was taken before it was released.
 func (e *Election) lost(fence int64, err error) {
-	if t := e.termOrLoss(loss{fence, err}); t != nil && t.fence == fence {
-		t.tellEnd(err, false)
+	t, late := e.termOf(loss{fence, err})
+	switch {
+	case t != nil:
+		t.tellEnd(err, false, false)
+	case late:
+		e.tellLate("lock lost before its release", fence, err)
 	}
 }
 
-// termOrLoss returns the present term. Do may lose the lock before its function has begun the term.
-// Then the loss would not be reported, so termOrLoss keeps l for the term that is about to begin.
-func (e *Election) termOrLoss(l loss) *term {
+// termOf returns the present term if l is its loss. Otherwise it reports whether l is the loss of the
+// last term and was not reported.
+//
+// Do may lose the lock before its function has begun the term. Then the loss would not be reported,
+// so termOf keeps l for the term that is about to begin.
+func (e *Election) termOf(l loss) (t *term, late bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.term == nil {
+	switch {
+	case e.term != nil && e.term.fence == l.fence:
+		return e.term, false
+	case e.loss.fence == l.fence:
+		return nil, e.loss.err != l.err
+	case e.term == nil:
 		e.loss = l
 	}
-	return e.term
+	return nil, false
 }
 
 // leads reports whether this candidate leads now, in the term t. It returns false if t is nil.
@@ -98,32 +112,54 @@ func (t *term) noticeEnd() {
 	}
 }
 
-// end ends the term after OnElected has returned err.
-func (t *term) end(err error) {
+// end ends the term after OnElected has returned, with the error own beside the end of its context.
+func (t *term) end(own error) {
 	cause := context.Cause(t.ctx)
 	t.cancel(context.Canceled)
 	if t.stop() {
 		t.noticing.Done()
 	}
 	t.noticing.Wait()
+	err := cause
 	switch {
 	case cause == nil:
-	case err == nil || errors.Is(err, cause) || err == context.Canceled:
-		err = cause
-	default:
-		err = errors.Join(cause, err)
+		err = own
+	case own != nil:
+		err = errors.Join(cause, own)
 	}
-	t.tellEnd(err, true)
+	if !t.tellEnd(err, own != nil, true) && own != nil {
+		// The loss was reported at once, and OnElected has failed since.
+		t.election.tellLate("OnElected failed after the loss", t.fence, own)
+	}
 }
 
-// tellEnd reports that the term has ended because of err, unless the end was reported before. over
-// is true if OnElected has returned.
-func (t *term) tellEnd(err error, over bool) {
+// tellEnd reports that the term has ended because of err. It returns false if the end was reported
+// before. failed is true if OnElected has failed. over is true if OnElected has returned.
+func (t *term) tellEnd(err error, failed, over bool) bool {
 	now := t.election.clock.Now()
-	if t.noteEnd(Change{Err: err, Time: now}, over) {
-		t.election.log(slog.LevelInfo, "leadership ended",
-			slog.Int64("fence", t.fence), slog.Duration("held", clock.Elapsed(t.start, now)), slog.Any("err", err))
+	if !t.noteEnd(Change{Err: err, Time: now}, over) {
+		return false
 	}
+	level := slog.LevelInfo
+	if failed || errors.Is(err, setlock.ErrLost) {
+		level = slog.LevelWarn
+	}
+	t.election.log(level, "leadership ended",
+		slog.Int64("fence", t.fence), slog.Duration("held", clock.Elapsed(t.start, now)), slog.Any("err", err))
+	return true
+}
+
+// tellLate reports err of the term with the given fence, whose end was reported before.
+func (e *Election) tellLate(msg string, fence int64, err error) {
+	e.noteLate(err)
+	e.log(slog.LevelWarn, msg, slog.Int64("fence", fence), slog.Any("err", err))
+}
+
+// noteLate sends err to the readers of Changes.
+func (e *Election) noteLate(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.changes.tell(Change{Err: err, Time: e.clock.Now()})
 }
 
 // noteEnd records the end of the term and sends c to the readers. It returns false if the end was
@@ -133,7 +169,7 @@ func (t *term) noteEnd(c Change, over bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if over {
-		e.term = nil
+		e.term, e.loss = nil, loss{t.fence, context.Cause(t.ctx)}
 	}
 	if t.told {
 		return false
