@@ -7,7 +7,9 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A Change is one change of an election, as one candidate sees it.
+// A Change is one change of an election, as one candidate sees it. A follower that cannot ask Redis
+// sees that nobody is known to lead when the leader's remaining time has run out, by a quarter of the
+// Lease at most.
 type Change struct {
 	Leader  string    // the Owner of the leader's Lock; "" when nobody is known to lead
 	Leading bool      // whether this candidate is the leader
@@ -54,14 +56,18 @@ func (e *Election) see(h setlock.Holder) {
 func (e *Election) noteHolder(h setlock.Holder) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	now := e.clock.Now()
 	e.leader = h
+	if !h.Nobody() {
+		e.seen = now
+	}
 	if h.Remaining >= 0 {
-		e.health.looked(nil, e.clock.Now())
+		e.health.looked(nil, now)
 	}
 	if present := e.changes.present; h.Owner == present.Leader && h.Fence == present.Fence {
 		return false
 	}
-	e.changes.tell(Change{Leader: h.Owner, Fence: h.Fence, Time: e.clock.Now()})
+	e.changes.tell(Change{Leader: h.Owner, Fence: h.Fence, Time: now})
 	return true
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/protocol"
-	"example.com/setlock/internal/trace"
 	"example.com/setlock/setlock"
 )
 
@@ -81,6 +80,7 @@ type Election struct {
 	failed   error          // the error of that Run
 	clock    clock.Clock    // the clock of the last Run
 	leader   setlock.Holder // the leader as last seen
+	seen     time.Time      // when Redis last told that somebody leads; zero: never
 	changes  changes
 	term     *term // non-nil while OnElected runs
 	loss     loss  // of a term that has not begun yet; or of the last term, why its context had ended
@@ -117,18 +117,6 @@ func (e *Election) Run(ctx context.Context) (err error) {
 	return c.run(e.traced(ctx))
 }
 
-// traced returns a context derived from ctx. The lock reports to e what it does under this context.
-func (e *Election) traced(ctx context.Context) context.Context {
-	return trace.NewContext(ctx, &trace.Trace{
-		Called: func(at time.Time, err error) {
-			e.note(err, func(h *health) { h.called(err, at) })
-		},
-		Looked: e.looked,
-		Lost:   e.lost,
-		Pushed: e.setPushed,
-	})
-}
-
 // Resign ends the present term of this candidate, if it leads: the context of OnElected ends with
 // the cause [ErrResigned]. Resign does not wait until OnElected returns.
 //
@@ -161,52 +149,13 @@ func (e *Election) IsLeader() bool {
 	return t.leads()
 }
 
-// Leader returns the leader as last seen. It returns the zero Holder when nobody was seen to lead.
+// Leader returns the leader as last seen. It returns the zero Holder when nobody is known to lead:
+// Redis said so, or this candidate cannot ask Redis and the leader's remaining time has run out, by
+// a quarter of the Lease at most.
 func (e *Election) Leader() setlock.Holder {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.leader
-}
-
-// note records an event that ended with err in the health, and logs err if its kind is new.
-func (e *Election) note(err error, event func(*health)) {
-	if e.setHealth(err, event) {
-		e.logFailed(err)
-	}
-}
-
-// setHealth updates the health. It reports whether err is to be logged. The helper that undoes an
-// acquisition may fail after Run has returned. Such an error is not logged.
-func (e *Election) setHealth(err error, event func(*health)) (warn bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	event(&e.health)
-	return e.health.warns(err) && e.running
-}
-
-// looked records what a look of the watch has found: whether the lock key has no expiry.
-func (e *Election) looked(_, endless bool) {
-	var err error
-	if endless {
-		err = errEndless
-	}
-	if e.setHealth(err, func(h *health) { h.looked(err, e.clock.Now()) }) {
-		e.log(slog.LevelWarn, "lock key without expiry", slog.Any("err", err))
-	}
-}
-
-// setPushed records whether announcements reach the watch.
-func (e *Election) setPushed(up bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.pushed = up
-}
-
-// hears reports whether announcements reach the watch.
-func (e *Election) hears() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.pushed
 }
 
 func (e *Election) begin(c clock.Clock) error {

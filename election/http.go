@@ -3,15 +3,17 @@ package election
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 )
 
 // A status is the JSON body that ServeHTTP writes.
 type status struct {
-	Key     string `json:"key"`
-	Owner   string `json:"owner"`   // the Owner of this candidate
-	Leading bool   `json:"leading"` // whether this candidate leads
-	Leader  string `json:"leader"`  // the Owner of the leader, as last seen
-	Fence   int64  `json:"fence"`   // the leader's fencing token, as last seen
+	Key     string    `json:"key"`
+	Owner   string    `json:"owner"`         // the Owner of this candidate
+	Leading bool      `json:"leading"`       // whether this candidate leads
+	Leader  string    `json:"leader"`        // the Owner of the leader, as last seen
+	Fence   int64     `json:"fence"`         // the leader's fencing token, as last seen
+	Seen    time.Time `json:"seen,omitzero"` // when Redis last told that somebody leads
 }
 
 // ServeHTTP answers GET and HEAD with status 200 if this candidate leads and with status 503
@@ -20,8 +22,10 @@ type status struct {
 //	key      the Key of the election
 //	owner    the Owner of this candidate
 //	leading  whether this candidate leads
-//	leader   the Owner of the leader, as last seen
+//	leader   the Owner of the leader, as last seen; "" if nobody is known to lead
 //	fence    the fencing token of the leader, as last seen
+//	seen     when Redis last told this candidate that somebody leads, this candidate included;
+//	         an RFC 3339 time in UTC, by the clock of this candidate; missing before the first
 //
 // ServeHTTP sends nothing to Redis, so a load balancer may call it often.
 func (e *Election) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -34,10 +38,9 @@ func (e *Election) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, errNoLock.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	leader := e.Leader()
-	s := status{Key: e.Lock.Key, Owner: e.owner(), Leader: leader.Owner, Fence: leader.Fence}
 	e.mu.Lock()
 	t := e.term
+	s := status{Key: e.Lock.Key, Owner: e.owner(), Leader: e.leader.Owner, Fence: e.leader.Fence, Seen: e.seen.UTC()}
 	e.mu.Unlock()
 	if t.leads() {
 		s.Leading, s.Leader, s.Fence = true, s.Owner, t.fence

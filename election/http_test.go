@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/setlock/election"
 )
@@ -18,6 +20,9 @@ func TestServeHTTP(t *testing.T) {
 	}
 	inBubble(t, func(t *testing.T, w *world) {
 		a, b := w.candidate("a", nil), w.candidate("b", nil)
+		if answer := ask(a, http.MethodGet); strings.Contains(answer.Body.String(), "seen") {
+			t.Errorf("before Run: %s, want that nobody was seen", answer.Body)
+		}
 		start(t, a)
 		synctest.Wait()
 		start(t, b)
@@ -31,12 +36,13 @@ func TestServeHTTP(t *testing.T) {
 				Key, Owner, Leader string
 				Leading            bool
 				Fence              int64
+				Seen               time.Time
 			}
 			if err := json.Unmarshal(answer.Body.Bytes(), &body); err != nil {
 				t.Fatal(err)
 			}
 			if answer.Code != test.code || body.Key != "k" || body.Owner != test.e.Lock.Owner || body.Leader != "a" ||
-				body.Leading != (test.code == 200) || body.Fence != a.Leader().Fence || answer.Header().Get("Content-Type") != "application/json" {
+				body.Leading != (test.code == 200) || body.Fence != a.Leader().Fence || !body.Seen.Equal(time.Now()) || answer.Header().Get("Content-Type") != "application/json" {
 				t.Errorf("%s answers %d, %+v", test.e.Lock.Owner, answer.Code, body)
 			}
 			answer = ask(test.e, http.MethodPost)

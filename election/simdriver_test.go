@@ -68,6 +68,7 @@ type simulation struct {
 	stepped time.Time     // when the clock of the server was last set back
 	events  []time.Time   // when the key was taken from its holder
 	wrong   []span        // what was wrong with all candidates, and when
+	cut     []span        // when all of them heard nothing from the server
 	sum     *summary
 
 	locks     map[string]*companionLock // by key
@@ -182,9 +183,15 @@ func (s *simulation) lull() {
 		for i := range p.wrong {
 			p.wrong[i].to = earlier(p.wrong[i].to, now)
 		}
+		for i := range p.cut {
+			p.cut[i].to = earlier(p.cut[i].to, now)
+		}
 	}
 	for i := range s.wrong {
 		s.wrong[i].to = earlier(s.wrong[i].to, now)
+	}
+	for i := range s.cut {
+		s.cut[i].to = earlier(s.cut[i].to, now)
 	}
 	s.mu.Unlock()
 	close(s.calm)

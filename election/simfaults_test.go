@@ -139,9 +139,13 @@ func (s *simulation) fault() redistest.Faults {
 // partition does f to the network of p, nil for all, for d.
 func (s *simulation) partition(p *peer, d time.Duration, f redistest.Faults) {
 	s.suffers(p, d+2*f.Delay)
-	faults := &s.faults
+	faults, cut := &s.faults, &s.cut
 	if p != nil {
-		faults = &p.faults
+		faults, cut = &p.faults, &p.cut
+	}
+	if f.HoldReplies || f.LoseReplies {
+		now := time.Now()
+		s.set(func() { *cut = append(*cut, span{from: now, to: now.Add(d)}) })
 	}
 	*faults = append(*faults, &f)
 	s.apply()

@@ -224,6 +224,7 @@ func (s *simulation) check() {
 			s.errorf("%s: Leader %+v, told %+v", p.name, leader, told)
 		}
 		s.follows(p, leader, value, fence)
+		s.forgets(p, leader)
 		s.orphaned(p, value)
 		short := p.lacks(now)
 		s.mu.Unlock()

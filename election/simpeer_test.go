@@ -41,6 +41,7 @@ type peer struct {
 	leaving  bool            // it was stopped
 	gone     bool            // it has ended, and that was seen
 	wrong    []span          // what was wrong with it, and when
+	cut      []span          // when it heard nothing from the server
 	burnt    []time.Time     // when it met a connection to a server that does not serve any more
 	broken   []time.Time     // when it met one that was broken
 	flaps    int             // troubles that end its connections that subscribe

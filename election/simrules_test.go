@@ -59,6 +59,23 @@ func (s *simulation) knows(p *peer, name string, leader setlock.Holder, value, f
 	}
 }
 
+// forgets checks that a candidate which has heard nothing from the server for longer than any hold
+// lasts reports nobody. s.mu is locked.
+func (s *simulation) forgets(p *peer, leader setlock.Holder) {
+	now := time.Now()
+	from := now.Add(-s.lease - s.lease/4 - s.slack())
+	if leader.Fence == 0 || p.working || p.returned.After(from) || p.machine.asleep(s.lease/6+s.glance()) {
+		return
+	}
+	for _, cut := range [][]span{p.cut, s.cut} {
+		for _, w := range cut {
+			if w.from.Before(from) && w.to.After(now) {
+				s.errorf("%s: Leader is %+v, and it has heard nothing since %v", p.name, leader, now.Sub(w.from))
+			}
+		}
+	}
+}
+
 // orphaned checks that a candidate which nothing keeps from it has adopted or undone an
 // acquisition whose reply was lost: the key does not stand for nobody. s.mu is locked.
 func (s *simulation) orphaned(p *peer, value string) {

@@ -58,7 +58,7 @@ func (t *term) logStart() {
 func (e *Election) enterTerm(t *term) loss {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.term = t
+	e.term, e.seen = t, t.start
 	e.leader = setlock.Holder{Owner: e.owner(), Fence: t.fence, Remaining: e.lease()}
 	e.changes.tell(Change{Leader: e.owner(), Leading: true, Fence: t.fence, Time: t.start})
 	early := e.loss

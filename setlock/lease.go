@@ -66,6 +66,11 @@ func (l lease) class() int { return bits.Len64(uint64(l)) }
 // arrive.
 func (l lease) pollInterval() time.Duration { return jitter(time.Duration(l / 10)) }
 
+// doubtHolder is how long looks must have failed before a watch reports nobody in place of a
+// holder whose remaining time has run out. Within this time the looks use other connections,
+// because the first may have been broken for long.
+func (l lease) doubtHolder() time.Duration { return time.Duration(l / 20) }
+
 // jitter returns a random duration from the upper half of d.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 

@@ -3,6 +3,7 @@ package setlock
 import (
 	"time"
 
+	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/protocol"
 )
 
@@ -30,6 +31,7 @@ type view struct {
 	down     time.Time     // when announcements first ceased to arrive after answered
 	poll     time.Duration // the pause between two looks while announcements do not arrive
 	retry    time.Time     // when to look again after a look that failed; zero: the last was answered
+	failing  time.Time     // when the first look that failed since then was sent
 }
 
 // A reason says why a watch looks at its lock.
@@ -117,8 +119,31 @@ func (v *view) looked(s observation, why reason, sent, now time.Time) (report bo
 	return report, suspected
 }
 
-// failed records that a look failed at now. The next look is due after pause.
-func (v *view) failed(now time.Time, pause time.Duration) { v.retry = now.Add(pause) }
+// failed records that a look that was sent at sent failed at now. The next look is due after
+// pause. left is how much longer the holder may be trusted if it is a Do of this Lock, else 0.
+//
+// failed reports whether nobody is to be reported: the remaining time of the holder has run
+// out, and looks have failed for too long to tell whether the holder has renewed its lock.
+func (v *view) failed(sent, now time.Time, pause, left time.Duration) (report bool) {
+	if v.retry.IsZero() {
+		v.failing = sent
+	}
+	v.retry = now.Add(pause)
+	if left > 0 {
+		v.seen.until = latest(v.seen.until, now.Add(left))
+	}
+	if v.seen.holder.Remaining <= 0 || clock.Elapsed(v.doubtful(), now) < 0 {
+		return false
+	}
+	v.seen = observation{fence: v.seen.fence}
+	return true
+}
+
+// doubtful returns from when on the holder must not be reported any more, if looks go on to
+// fail.
+func (v *view) doubtful() time.Time {
+	return latest(v.seen.until, v.failing.Add(v.lease.doubtHolder()))
+}
 
 // pushed records whether announcements arrive from now on.
 func (v *view) pushed(up bool, now time.Time) {
@@ -141,7 +166,8 @@ func (v *view) renewed(left time.Duration, now time.Time) {
 }
 
 // due returns when the next look at the lock is due. A look that failed is due again after
-// its pause. Otherwise the earliest of these times counts:
+// its pause, or when the holder becomes doubtful if that comes first. Otherwise the earliest of
+// these times counts:
 //
 //   - A lease after the last look that was answered, for a change that nobody announces,
 //     such as a key that is deleted by hand.
@@ -154,6 +180,8 @@ func (v *view) renewed(left time.Duration, now time.Time) {
 // that breaks, does not.
 func (v *view) due() time.Time {
 	switch {
+	case !v.retry.IsZero() && v.seen.holder.Remaining > 0:
+		return earliest(v.retry, v.doubtful().Add(expiryGrace))
 	case !v.retry.IsZero():
 		return v.retry
 	case v.answered.IsZero():

@@ -12,7 +12,7 @@ import (
 )
 
 // Watch returns a channel that receives who holds the lock: the present Holder first, then
-// every change. The zero Holder means that nobody holds the lock. The zero Holder twice in
+// every change. The zero Holder means that nobody is known to hold the lock. The zero Holder twice in
 // a row means that somebody held the lock in between. A renewal is no change. The newest
 // Holder wins: a slow reader misses the Holders that have passed, and never receives a
 // Holder that is not the latest known.
@@ -24,9 +24,12 @@ import (
 // ten to twenty times per Lease. They do not arrive when the user has no right to
 // subscribe, when the connection is down, and when the connections of the Pool do not
 // implement [redis.ConnWithTimeout], as some wrappers do not. When announcements arrive
-// again, Watch looks at the key before it trusts silence. While Redis cannot be asked,
-// Watch keeps the last Holder and tries again. It asks successfully at most a Lease after
-// Redis can answer again.
+// again, Watch looks at the key before it trusts silence.
+//
+// While Redis cannot be asked, Watch tries again. It keeps the last Holder until the remaining
+// time of the key, as last seen, has run out. At most a quarter of Lease later it reports nobody,
+// although the Holder may still renew the lock. When Redis can answer again, Watch asks
+// successfully at most a Lease later, and reports who holds the lock.
 //
 // All watches and running Dos on one Pool share one connection for announcements. It is
 // dialled outside the limits of the Pool, and closed with the last of them. It is checked
@@ -126,7 +129,9 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 			s, err := r.observe(attempt)
 			cancel()
 			if err != nil {
-				v.failed(c.Now(), pause.NextBackOff())
+				if v.failed(sent, c.Now(), pause.NextBackOff(), l.holds.trusted(v.seen.value)) {
+					pending = out
+				}
 			} else {
 				pause.Reset()
 				report, suspected := v.looked(s, look, sent, c.Now())

@@ -1,6 +1,7 @@
 package setlock_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -200,5 +201,80 @@ func TestWatchTriesAgainBehindForgedAnnouncements(t *testing.T) {
 		w.Network.Set(redistest.Faults{})
 		took := f.until(t, c, lease/20, lease)
 		locktest.Between(t, "noticed after", took, 0, lease/2)
+	})
+}
+
+// A watch that cannot ask Redis reports the holder until its remaining time has run out, and then
+// nobody, whether the holder lives or not.
+func TestWatchWithoutRedisReportsNobodyInTheEnd(t *testing.T) {
+	for name, faults := range map[string]redistest.Faults{"refused": {Refuse: true}, "silent": redistest.Silent} {
+		for _, age := range []time.Duration{lease / 10, lease / 2, lease * 9 / 10} {
+			t.Run(fmt.Sprint(name, age), func(t *testing.T) {
+				locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+					a, b := w.Direct(lease), w.Lock(lease)
+					locktest.MustLock(t, a, lease)
+					c := locktest.Watch(t, b)
+					locktest.SeesHold(t, c, a, 0)
+					time.Sleep(age)
+					w.Network.Set(faults)
+					if faults.Refuse {
+						w.Network.Reset()
+					}
+					locktest.MustRenew(t, a, time.Hour)
+					start := time.Now()
+					locktest.SeesNobody(t, c, 2*lease)
+					left := lease - age
+					locktest.Between(t, "nobody after", time.Since(start), left, left+lease/4)
+					locktest.Quiet(t, c, 10*lease)
+					w.Network.Set(redistest.Faults{})
+					locktest.SeesHold(t, c, a, lease)
+					locktest.MustUnlock(t, a)
+					locktest.SeesNobody(t, c, lease)
+				})
+			})
+		}
+	}
+}
+
+// One look that fails proves nothing: its connection may have been broken for long. The watch looks
+// again before it reports nobody.
+func TestWatchOutlivesABrokenConnection(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		a, b := w.Direct(lease), w.Lock(lease)
+		locktest.MustDo(t, a, func(context.Context) error {
+			c := locktest.Watch(t, b)
+			locktest.SeesHold(t, c, a, 0)
+			looks := w.Server.Count("look")
+			var broken atomic.Int64
+			for range 100 {
+				w.Network.Next(func(request []byte) bool {
+					if !locktest.Sends("look")(request) {
+						return false
+					}
+					broken.Add(1)
+					return true
+				}, redistest.Swallow)
+				locktest.Quiet(t, c, lease)
+			}
+			if broken.Load() < 30 || looks() < 30 {
+				t.Errorf("%d looks were broken and %d succeeded, want many", broken.Load(), looks())
+			}
+			return nil
+		})
+	})
+}
+
+// A watch of a Lock whose own Do lives reports this Do, even if the watch cannot ask Redis.
+func TestWatchWithoutRedisReportsItsOwnDo(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		l := w.Direct(lease)
+		w.Server.Forbid("SUBSCRIBE") // so that the watch looks at its own Do
+		locktest.MustDo(t, l, func(context.Context) error {
+			c := locktest.Watch(t, l)
+			locktest.SeesHold(t, c, l, 0)
+			w.Server.Refuse("ERR x", nil, "look")
+			locktest.Quiet(t, c, 10*lease)
+			return nil
+		})
 	})
 }
