@@ -78,7 +78,7 @@ func TestCheckSeesRefusedAttempts(t *testing.T) {
 			}
 		}
 		w.server.Del("{k}:fence")
-		time.Sleep(2 * lease) // a step of the pace is 7.5 s at most
+		time.Sleep(2 * lease) // a step of the pace is 2 s at most
 		if err := a.Check(0); err != nil || !a.IsLeader() {
 			t.Errorf("Check = %v, IsLeader = %v when the attempts succeed", err, a.IsLeader())
 		}

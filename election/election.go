@@ -64,7 +64,8 @@ type Election struct {
 	// Run also resets the pace before its first use. So BackOff may return the same object each
 	// time, but not to two Elections at once.
 	//
-	// If BackOff is nil, the pace is exponential with jitter from 100 ms to 5 s, without limit.
+	// If BackOff is nil, the pace is exponential with jitter, from 100 ms. No step is longer than a
+	// third of the Lease or than 5 s, and the number of steps is not limited.
 	BackOff func() backoff.BackOff
 
 	// Logger receives terms and new leaders at level Info. It receives at level Warn losses, errors
@@ -180,9 +181,11 @@ func (e *Election) backOff() backoff.BackOff {
 	if e.BackOff != nil {
 		return e.BackOff()
 	}
+	// A step is up to half as long again as its interval, because of the jitter.
+	longest := min(e.lease()/3, 5*time.Second) * 2 / 3
 	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second),
+		backoff.WithInitialInterval(min(100*time.Millisecond, longest)),
+		backoff.WithMaxInterval(longest),
 		backoff.WithMaxElapsedTime(0),
 	)
 }

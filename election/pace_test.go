@@ -1,15 +1,18 @@
 package election_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/cenkalti/backoff/v4"
 
 	"example.com/setlock/internal/redistest"
+	"example.com/setlock/setlock"
 )
 
 // A pacer counts the steps that Run asks for, and the resets.
@@ -79,6 +82,33 @@ func TestBackOffIsResetByRun(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The default BackOff never waits longer than a third of the lease, or than five seconds.
+func TestDefaultPaceIsAThirdOfTheLease(t *testing.T) {
+	for _, lease := range []time.Duration{setlock.MinLease, time.Second, 6 * time.Second, 0, time.Hour} {
+		inBubble(t, func(t *testing.T, w *world) {
+			var attempts []time.Time
+			w.onAcquisition(func(c *server.Peer) bool {
+				attempts = append(attempts, time.Now())
+				c.WriteError("OOM command not allowed")
+				return true
+			})
+			a := w.candidate("a", nil)
+			a.Lock.Lease = lease
+			bound := min(cmp.Or(lease, setlock.DefaultLease)/3, 5*time.Second)
+			stop := start(t, a)
+			time.Sleep(500 * bound)
+			stop()
+			longest := time.Duration(0)
+			for i := 1; i < len(attempts); i++ {
+				longest = max(longest, attempts[i].Sub(attempts[i-1]))
+			}
+			if longest > bound+time.Millisecond || longest < bound*3/4 || len(attempts) > 3000 {
+				t.Errorf("lease %v: %d attempts, the longest pause is %v, want %v at most", lease, len(attempts), longest, bound)
+			}
+		})
+	}
 }
 
 // Work that fails at once is paced, also if two candidates take turns.
