@@ -19,8 +19,6 @@ const (
 	mostAhead = 128
 	// fullBatch is the largest number of renewals in a batch while connections are free.
 	fullBatch = 2048
-	// calmBatches is how many batches may be under way where Redis is only slow.
-	calmBatches = 4
 	// mostDoublings bounds takeAlong. With so many, it takes along all that is due within
 	// lease.renewInterval.
 	mostDoublings = 4
@@ -43,6 +41,7 @@ type batch struct {
 	answered []bool     // by index: the renewal has its result
 	some     bool       // one of answered is true
 	deadline time.Duration
+	hangs    time.Duration // from when on the batch counts as hanging
 	start    time.Duration
 	broken   bool // its connection broke without an answer, and others did not
 	over     bool // what comes now does not count any more
@@ -58,11 +57,16 @@ func (r *renewer) calmBatch() int {
 	return min(int(part*float64(len(r.queue)))+1, mostAhead)
 }
 
-// takeAlong adds renewals that are not due yet to those that are ready. With each batch under
-// way beyond calmBatches, it takes along twice as many. So while connections hang, few more are
-// needed.
+// takeAlong adds renewals that are not due yet to those that are ready. With each batch that
+// hangs, it takes along twice as many. So while connections hang, few more are needed.
 func (r *renewer) takeAlong(at time.Duration, now time.Time) {
-	factor := 1 << min(max(len(r.batches)-calmBatches, 0), mostDoublings)
+	hanging := 0
+	for _, b := range r.batches {
+		if b.hangs <= at {
+			hanging++
+		}
+	}
+	factor := 1 << min(hanging, mostDoublings)
 	for len(r.ready) > 0 && len(r.ready) < factor*r.calmBatch() && len(r.queue) > 0 {
 		e := r.queue[0].renewal
 		if e.state != idle || e.due > at+time.Duration(factor)*e.remote.lease.ahead() {
@@ -133,7 +137,7 @@ func (r *renewer) launch(renewals []*renewal, at time.Duration) {
 		e.state = sent
 		least = min(least, e.remote.lease)
 	}
-	b.deadline = at + least.renewTimeout()
+	b.deadline, b.hangs = at+least.renewTimeout(), at+least.ahead()
 	pool := r.pool
 	if renewals[0].schedule.outside {
 		pool = r.spare

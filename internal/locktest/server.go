@@ -151,4 +151,3 @@ func (s *Server) Requests(names ...string) func() []Request {
 		return slices.Clone(requests)
 	}
 }
-
