@@ -38,7 +38,9 @@ type DoFunc func(ctx context.Context) error
 // propagates.
 //
 // When Do returns, nothing that it started still runs, even where ctx never ends, because
-// every request is bounded by a part of Lease. There are three exceptions. A helper that is
+// every request is bounded by a part of Lease. There are four exceptions. The renewer of a Pool
+// and the connection for announcements end with the last Do or Watch that needs them. A
+// helper that is
 // stuck in the Pool's Dial or TestOnBorrow ends when that function returns, and does
 // nothing more. A helper that undoes an acquisition, because ctx or the third of Lease has
 // ended, runs for at most two seconds. A helper in a connection that cannot be interrupted,

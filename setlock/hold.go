@@ -1,6 +1,7 @@
 package setlock
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -171,11 +172,18 @@ type fenceKey struct {
 
 // set records that a script, sent at the given time, has set the remaining time of the lock
 // key to d, and that of the fence key to protocol.FenceLinger more.
-func (f *fenceKey) set(at, d time.Duration) { f.until.Store(int64(at + d + protocol.FenceLinger)) }
+func (f *fenceKey) set(at, d time.Duration) {
+	until := int64(at + min(d, longest) + protocol.FenceLinger)
+	for old := f.until.Load(); old < until && !f.until.CompareAndSwap(old, until); old = f.until.Load() {
+	}
+}
+
+// longest is a time that can be added to others without an overflow.
+const longest = time.Duration(math.MaxInt64 / 2)
 
 // due reports whether a script that is sent at the given time to set the remaining time of
 // the lock key to d has to set that of the fence key, too. The fence key is to outlive the
 // lock key by at least half of protocol.FenceLinger. So it is set about once an hour.
 func (f *fenceKey) due(at, d time.Duration) bool {
-	return at+d+protocol.FenceLinger/2 > time.Duration(f.until.Load())
+	return at+min(d, longest)+protocol.FenceLinger/2 > time.Duration(f.until.Load())
 }

@@ -47,7 +47,8 @@ type Lock struct {
 	// connection that was left in another database by SELECT sees other locks, and then two
 	// Locks may hold this key at the same time.
 	//
-	// A call whose ctx can end runs on a helper goroutine. A panic in Dial or TestOnBorrow
+	// A call whose ctx can end runs on a helper goroutine. Renewals of Do are sent by one
+	// goroutine while another one receives their replies, as redigo allows. A panic in Dial or TestOnBorrow
 	// then ends the process, as any panic does that nobody recovers. A Dial that returns
 	// neither a connection nor an error is an error of the call.
 	//

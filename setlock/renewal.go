@@ -16,7 +16,7 @@ import (
 type renewal struct {
 	remote remote
 	hold   *hold
-	ctx    context.Context    // for its values; it never ends
+	trace  context.Context    // has the trace of the session and nothing else
 	lost   func(reason error) // ends the session
 	taken  func()             // ends the session because the key is no longer its key
 

@@ -2,6 +2,7 @@ package setlock
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -10,7 +11,6 @@ import (
 
 	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/notify"
-	"example.com/setlock/internal/trace"
 )
 
 // A renewer renews the locks of all sessions on one Pool, and ends the sessions that cannot
@@ -45,36 +45,16 @@ type renewer struct {
 	skew     time.Duration     // wall clock minus monotonic clock when all renewals were looked at last
 }
 
-// An inbox has the renewals whose subscription has received something.
-type inbox struct {
-	mu       sync.Mutex // guards renewals; no other lock is taken under it
-	renewals []*renewal
-}
-
-func (i *inbox) add(e *renewal) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.renewals = append(i.renewals, e)
-}
-
-func (i *inbox) take() []*renewal {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	all := i.renewals
-	i.renewals = nil
-	return all
-}
-
-// startRenewer starts a renewer. It uses the values of ctx. It does not end when ctx ends.
-// The caller must call close.
-func startRenewer(ctx context.Context, pool, spare *redis.Pool, n *notify.Notifier) *renewer {
+// startRenewer starts a renewer. The caller must call close.
+func startRenewer(c clock.Clock, pool, spare *redis.Pool, n *notify.Notifier) *renewer {
 	r := &renewer{
-		pool: pool, spare: spare, notifier: n, clock: clock.FromContext(ctx),
+		pool: pool, spare: spare, notifier: n, clock: c,
 		wake: newSignal(), done: make(chan struct{}),
 		running: make(map[*batch]bool), leases: make(map[lease]int),
 	}
 	r.start = r.clock.Now()
-	r.ctx, r.cancel = context.WithCancel(trace.Without(context.WithoutCancel(ctx)))
+	// The renewer may outlive the first session. So it uses no context of a session.
+	r.ctx, r.cancel = context.WithCancel(clock.NewContext(context.Background(), c))
 	go r.run() // joined by close
 	return r
 }
@@ -87,26 +67,16 @@ func (r *renewer) close() {
 	<-r.done
 	timer := r.clock.NewTimer(joinFor)
 	defer timer.Stop()
-	for _, b := range r.unfinished() {
+	r.mu.Lock()
+	running := maps.Clone(r.running)
+	r.mu.Unlock()
+	for b := range running {
 		select {
 		case <-b.done:
 		case <-timer.C():
 			return
 		}
 	}
-}
-
-// joinFor is how long close waits for batches that are interrupted.
-const joinFor = 5 * time.Millisecond
-
-func (r *renewer) unfinished() []*batch {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var all []*batch
-	for b := range r.running {
-		all = append(all, b)
-	}
-	return all
 }
 
 // add begins to renew e.
@@ -141,12 +111,6 @@ func (r *renewer) forget(e *renewal) {
 	}
 }
 
-// heard records that the subscription of e has received something.
-func (r *renewer) heard(e *renewal) {
-	r.inbox.add(e)
-	r.wake.set()
-}
-
 // run looks at the renewals, again and again, until close.
 func (r *renewer) run() {
 	defer close(r.done)
@@ -161,8 +125,12 @@ func (r *renewer) run() {
 		}
 		pause, untrusted := r.look()
 		for _, e := range untrusted {
-			e.lost(e.reason())
-			e.calls.Done()
+			// The end of a context may block in a method of a context of the user. It must not
+			// delay the end of other sessions.
+			go func() { // joined by the close of e
+				defer e.calls.Done()
+				e.lost(e.reason())
+			}()
 		}
 		timer.Reset(pause)
 	}
@@ -279,7 +247,7 @@ func (r *renewer) renewNow(e *renewal, now time.Time) {
 // subscribes to announcements.
 func (r *renewer) makeReady(e *renewal, extra bool, now time.Time) {
 	if e.announced == nil {
-		e.announced = r.notifier.Subscribe(e.ctx, e.remote.keys.Channel, func() { r.heard(e) })
+		e.announced = r.notifier.Subscribe(r.ctx, e.remote.keys.Channel, func() { r.heard(e) })
 	}
 	e.state, e.extra = ready, extra
 	r.ready = append(r.ready, e)

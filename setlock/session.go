@@ -52,11 +52,11 @@ func newSession(ctx context.Context, r remote, holds *holds) *session {
 // start begins the session with h, the hold that was acquired.
 func (s *session) start(h *hold) {
 	s.renewal = &renewal{
-		remote: s.remote, hold: h, ctx: s.base, lost: s.lose, taken: s.taken,
+		remote: s.remote, hold: h, trace: trace.Only(s.base), lost: s.lose, taken: s.taken,
 		trust: trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)},
 	}
 	s.shared = openShared(s.remote.pool)
-	s.renewer = s.shared.renew(s.renewal)
+	s.renewer = s.shared.renew(s.clock, s.renewal)
 	s.setHold(h)
 	if s.renewal.left(s.clock.Now()) <= 0 {
 		s.lose(errLate)
@@ -85,17 +85,19 @@ func (s *session) taken() {
 // only if alsoOver.
 func (s *session) loseIf(reason error, alsoOver bool) {
 	cause, first := s.noteLoss(reason, alsoOver)
+	if first {
+		go func() { // joined by end
+			defer s.renewal.calls.Done()
+			s.cancel(cause)
+			trace.Lost(s.renewal.trace, s.renewal.hold.fence, cause) // may block in a function of the user
+		}()
+	}
 	// Another goroutine may have set s.lost without having cancelled ctx yet. The caller
 	// may be about to release the key, so ctx must end here.
 	s.cancel(cause)
-	if !first {
-		return
+	if first {
+		s.renewer.remove(s.renewal)
 	}
-	s.renewer.remove(s.renewal)
-	go func() { // joined by end; a trace may block for long in a function of the user
-		defer s.renewal.calls.Done()
-		trace.Lost(s.base, s.renewal.hold.fence, cause)
-	}()
 }
 
 // noteLoss sets lost because of reason, unless the session has ended. It returns why the
@@ -153,9 +155,10 @@ func (s *session) hasEnded() bool {
 }
 
 // end ends the session after f has returned err or panicked, and returns the error of Do.
-// The order is what Do promises: first the context of f ends, then no renewal begins any
-// more, and only then the lock is released. A renewal that is under way may reach Redis
-// after the release. It does nothing then, because the key has another value or is gone.
+// The order is what Do promises: first the context of f ends, then no attempt to renew the
+// lock begins any more, and only then the lock is released. An attempt that has begun may
+// reach Redis after the release. It does nothing then, because the key has another value or
+// is gone.
 func (s *session) end(err error) error {
 	if s.renewal.left(s.clock.Now()) <= 0 {
 		s.lose(s.renewal.reason())
@@ -205,5 +208,6 @@ func (s *session) release() {
 		}
 		mayHaveRun = mayHaveRun || r.Fate.MayHaveRun()
 	}
-	s.holds.orphan(s.hold, s.clock.Now(), time.Duration(s.remote.lease))
+	// A batch that waits for a connection may still send a last renewal.
+	s.holds.orphan(s.hold, s.clock.Now(), time.Duration(s.remote.lease)+s.remote.lease.renewTimeout())
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/notify"
 	"example.com/setlock/internal/wire"
 )
@@ -58,12 +59,12 @@ func (s *shared) close() {
 }
 
 // renew begins to renew e, and returns the renewer. It makes the renewer for the first
-// session. The renewer uses the values of the ctx of e. The caller must call stopRenewer.
-func (s *shared) renew(e *renewal) *renewer {
+// session. The caller must call stopRenewer.
+func (s *shared) renew(c clock.Clock, e *renewal) *renewer {
 	allShared.mu.Lock()
 	defer allShared.mu.Unlock()
 	if s.renewer == nil {
-		s.renewer = startRenewer(e.ctx, s.pool, s.spare, s.notifier)
+		s.renewer = startRenewer(c, s.pool, s.spare, s.notifier)
 	}
 	s.sessions++
 	s.renewer.add(e)

@@ -34,10 +34,10 @@ type connection struct {
 	talk talk
 }
 
-// newConnection starts a connection. The connection uses the values of ctx. It does not end
-// when ctx ends.
+// newConnection starts a connection. The connection uses the clock of ctx and nothing else of
+// ctx.
 func newConnection(ctx context.Context, mu *sync.Mutex, dial func(ctx context.Context) (redis.Conn, error)) *connection {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(clock.NewContext(context.Background(), clock.FromContext(ctx)))
 	c := &connection{
 		redial: dial,
 		clock:  clock.FromContext(ctx),

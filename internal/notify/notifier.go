@@ -33,7 +33,7 @@ type Subscription struct {
 // Subscribe starts a subscription to channel, until Close. Messages arrive once Take has
 // returned true for up. signal is called whenever Take has something new to return, perhaps
 // before Subscribe has returned. It must neither block nor use the Notifier. The connection
-// uses the values of ctx. It does not end when ctx ends.
+// uses the clock of ctx and nothing else of ctx.
 func (n *Notifier) Subscribe(ctx context.Context, channel string, signal func()) *Subscription {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -28,6 +28,7 @@ end
 local set = redis.pcall('PEXPIRE', KEYS[1], string.format('%.0f', remaining))
 if type(set) == 'table' then return set end
 if redis.pcall('GET', KEYS[2]) == ARGV[4] then
-  redis.pcall('PEXPIRE', KEYS[2], string.format('%.0f', remaining + tonumber(ARGV[3])))
+  local longer = remaining + tonumber(ARGV[3])
+  if redis.call('PTTL', KEYS[2]) < longer then redis.pcall('PEXPIRE', KEYS[2], string.format('%.0f', longer)) end
 end
 return remaining

@@ -19,6 +19,7 @@ if held ~= ARGV[1] then return 0 end
 local set = redis.pcall('PEXPIRE', KEYS[1], ARGV[2])
 if type(set) == 'table' then return set end
 if KEYS[2] and redis.pcall('GET', KEYS[2]) == ARGV[4] then
-  redis.pcall('PEXPIRE', KEYS[2], string.format('%.0f', tonumber(ARGV[2]) + tonumber(ARGV[3])))
+  local longer = tonumber(ARGV[2]) + tonumber(ARGV[3])
+  if redis.call('PTTL', KEYS[2]) < longer then redis.pcall('PEXPIRE', KEYS[2], string.format('%.0f', longer)) end
 end
 return 1

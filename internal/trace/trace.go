@@ -50,6 +50,17 @@ func Without(ctx context.Context) context.Context {
 	return NewContext(ctx, nil)
 }
 
+// Only returns a context that has the Trace of ctx and nothing else of ctx.
+func Only(ctx context.Context) context.Context {
+	if t := from(ctx); t != &none {
+		return NewContext(context.Background(), t)
+	}
+	return context.Background()
+}
+
+// On reports whether ctx carries a Trace.
+func On(ctx context.Context) bool { return from(ctx) != &none }
+
 // from returns the Trace that ctx carries, or an empty one.
 func from(ctx context.Context) *Trace {
 	if t, _ := ctx.Value(key{}).(*Trace); t != nil {
