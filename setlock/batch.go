@@ -67,7 +67,8 @@ func (r *renewer) calmBatch() int {
 
 // takeAlong adds renewals that are not due yet to those that are ready. With each batch that
 // hangs beyond manyBatches, it takes along twice as many. So while connections hang, few more
-// are needed.
+// are needed. It takes along none that was renewed less than half of a renewal interval ago: it
+// would be sent again and again.
 func (r *renewer) takeAlong(at time.Duration, now time.Time) {
 	hanging := 0
 	for _, b := range r.batches {
@@ -78,7 +79,11 @@ func (r *renewer) takeAlong(at time.Duration, now time.Time) {
 	factor := 1 << min(max(hanging-manyBatches, 0), mostDoublings)
 	for len(r.ready) > 0 && len(r.ready) < factor*r.calmBatch() && len(r.queue) > 0 {
 		e := r.queue[0].renewal
-		if e.state != idle || e.due > at+time.Duration(factor)*e.remote.lease.ahead() {
+		ahead := e.remote.lease.ahead()
+		if e.due > at+ahead && e.age(now) < e.remote.lease.renewInterval()/2 {
+			ahead = 0
+		}
+		if e.state != idle || e.due > at+time.Duration(factor)*ahead {
 			return
 		}
 		r.makeReady(e, false, now)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/notify"
 	"example.com/setlock/internal/protocol"
 )
@@ -52,6 +53,13 @@ func (e *renewal) left(now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.trust.left(now)
+}
+
+// age returns how much time has passed at now since the last renewal that counted was sent.
+func (e *renewal) age(now time.Time) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return clock.Elapsed(e.trust.sent, now)
 }
 
 // reason returns why trust has ended.

@@ -17,12 +17,11 @@ func KeyOf(args []string) string {
 	return args[key]
 }
 
-// Quick makes s fit for thousands of sessions, each with a key of its own. Every script would make
-// a new Lua state, and every command would look through all keys for one that has expired. So s
-// runs what a session sends itself: acquisitions of free locks, renewals and releases. It announces
-// nothing, and no key expires.
+// Quick makes s fit for many sessions, each with a key of its own: s runs itself what a session
+// sends, acquisitions of free locks, renewals and releases, because every script would make a new
+// Lua state. It announces nothing. For thousands of sessions, also call ClockTTL(false): then no
+// key ages, and s does not look through all keys at every command.
 func (s *Server) Quick() {
-	s.ClockTTL(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.quick = true

@@ -151,3 +151,15 @@ func (s *Server) Requests(names ...string) func() []Request {
 		return slices.Clone(requests)
 	}
 }
+
+// Gaps returns, by key, the longest time from one of requests to the next.
+func Gaps(requests []Request) map[string]time.Duration {
+	last, gaps := make(map[string]time.Time), make(map[string]time.Duration)
+	for _, r := range requests {
+		if before, ok := last[r.Key]; ok {
+			gaps[r.Key] = max(gaps[r.Key], r.At.Sub(before))
+		}
+		last[r.Key] = r.At
+	}
+	return gaps
+}
