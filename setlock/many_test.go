@@ -24,6 +24,7 @@ func TestManyFindRedisAgain(t *testing.T) {
 			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 				locktest.LoadScripts(t, w.Direct(lease))
 				w.Server.Quick()
+				w.Server.ClockTTL(false)
 				w.Server.Forbid("SUBSCRIBE") // the notifier dials by itself
 				l := w.Lock(lease)
 				l.Pool.MaxActive, l.Pool.Wait = most, true
