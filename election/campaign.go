@@ -35,6 +35,7 @@ func (c *campaign) run(ctx context.Context) error {
 		c.election.note(nil, (*health).tries)
 		err := c.election.Lock.Do(ctx, func(ctx context.Context) error {
 			led = true
+			c.election.attempted(false)
 			c.election.note(nil, (*health).leads)
 			return c.lead(ctx)
 		})
@@ -52,8 +53,10 @@ func (c *campaign) run(ctx context.Context) error {
 		case led:
 			goesOn = c.rest(ctx, err)
 		case err == setlock.ErrNotHeld || err == setlock.ErrAlreadyHeld:
+			c.election.attempted(false)
 			c.follow(ctx)
 		default:
+			c.election.attempted(true)
 			c.election.note(err, func(h *health) { h.failed(err, c.election.clock.Now()) })
 			goesOn = c.pause(ctx)
 		}

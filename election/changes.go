@@ -59,7 +59,7 @@ func (e *Election) noteHolder(h setlock.Holder) bool {
 	now := e.clock.Now()
 	e.leader = h
 	if !h.Nobody() {
-		e.seen = now
+		e.seen = momentOf(now)
 	}
 	if h.Remaining >= 0 {
 		e.health.looked(nil, now)

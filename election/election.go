@@ -81,11 +81,12 @@ type Election struct {
 	failed   error          // the error of that Run
 	clock    clock.Clock    // the clock of the last Run
 	leader   setlock.Holder // the leader as last seen
-	seen     time.Time      // when Redis last told that somebody leads; zero: never
+	seen     moment         // when Redis last told that somebody leads
 	changes  changes
 	term     *term // non-nil while OnElected runs
 	loss     loss  // of a term that has not begun yet; or of the last term, why its context had ended
 	health   health
+	counters counters
 	pushed   bool // announcements reach the watch of the last Run
 }
 

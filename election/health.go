@@ -14,29 +14,29 @@ import (
 // A health is the trouble that a candidate has with Redis, and which error was logged last. Its
 // methods record events.
 type health struct {
-	calls    trouble // the trouble with calls to Redis
-	attempts trouble // the trouble with attempts to be elected
-	endless  trouble // the lock key has no expiry
-	trying   bool    // an attempt is under way, or the last attempt failed
-	logged   string  // the kind of the error logged last; "" since a success
+	calls    *trouble // the trouble with calls to Redis
+	attempts *trouble // the trouble with attempts to be elected
+	endless  *trouble // the lock key has no expiry
+	trying   bool     // an attempt is under way, or the last attempt failed
+	logged   string   // the kind of the error logged last; "" since a success
 }
 
 // A trouble is a series of failures without a success in between: the last error, and the time of
-// the first. The zero trouble is none.
+// the first. nil is none.
 type trouble struct {
 	err   error
 	since time.Time
 }
 
 // after returns the trouble after an event at the given time. err is nil for a success.
-func (t trouble) after(err error, at time.Time) trouble {
+func (t *trouble) after(err error, at time.Time) *trouble {
 	switch {
 	case err == nil:
-		return trouble{}
-	case t.err == nil:
-		return trouble{err, at}
+		return nil
+	case t == nil:
+		return &trouble{err, at}
 	}
-	return trouble{err, t.since}
+	return &trouble{err, t.since}
 }
 
 // called records a call that ended at the given time. err is nil if Redis answered
@@ -52,12 +52,12 @@ func (h *health) failed(err error, at time.Time) { h.attempts = h.attempts.after
 
 // accepted records that this candidate leads, or that another candidate is seen to lead. So Redis
 // accepts attempts.
-func (h *health) accepted() { h.attempts, h.trying = trouble{}, false }
+func (h *health) accepted() { h.attempts, h.trying = nil, false }
 
 // leads records that this candidate leads.
 func (h *health) leads() {
 	h.accepted()
-	h.endless = trouble{}
+	h.endless = nil
 }
 
 // looked records a look at the lock key at the given time. err is errEndless if the key has no
@@ -74,7 +74,7 @@ func (h *health) warns(err error) bool {
 		warn := kind(err) != h.logged
 		h.logged = kind(err)
 		return warn
-	case h.calls.err == nil && h.endless.err == nil && !h.trying:
+	case h.calls == nil && h.endless == nil && !h.trying:
 		h.logged = ""
 	}
 	return false
@@ -82,8 +82,8 @@ func (h *health) warns(err error) bool {
 
 // check returns an [ErrUnavailable] if a trouble has lasted for tolerance at now.
 func (h *health) check(now time.Time, tolerance time.Duration) error {
-	for _, t := range []trouble{h.calls, h.attempts, h.endless} {
-		if t.err == nil {
+	for _, t := range []*trouble{h.calls, h.attempts, h.endless} {
+		if t == nil {
 			continue
 		}
 		if lasts := clock.Elapsed(t.since, now); lasts >= tolerance {

@@ -40,7 +40,7 @@ func (e *Election) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e.mu.Lock()
 	t := e.term
-	s := status{Key: e.Lock.Key, Owner: e.owner(), Leader: e.leader.Owner, Fence: e.leader.Fence, Seen: e.seen.UTC()}
+	s := status{Key: e.Lock.Key, Owner: e.owner(), Leader: e.leader.Owner, Fence: e.leader.Fence, Seen: e.seen.time().UTC()}
 	e.mu.Unlock()
 	if t.leads() {
 		s.Leading, s.Leader, s.Fence = true, s.Owner, t.fence

@@ -14,7 +14,12 @@ import (
 func (e *Election) traced(ctx context.Context) context.Context {
 	return trace.NewContext(ctx, &trace.Trace{
 		Called: func(at time.Time, err error) {
-			e.note(err, func(h *health) { h.called(err, at) })
+			e.note(err, func(h *health) {
+				h.called(err, at)
+				if err == nil {
+					e.counters.accepted = momentOf(at)
+				}
+			})
 		},
 		Renewed: e.renewed,
 		Looked:  e.looked,
@@ -39,15 +44,6 @@ func (e *Election) setHealth(err error, event func(*health)) (warn bool) {
 	return e.health.warns(err) && e.running
 }
 
-// renewed records that an attempt to renew the lock has ended with err.
-func (e *Election) renewed(_ time.Duration, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err == nil {
-		e.seen = e.clock.Now()
-	}
-}
-
 // looked records what a look of the watch has found: whether the leader still leads, and whether the
 // lock key has no expiry.
 func (e *Election) looked(held, endless bool) {
@@ -66,7 +62,7 @@ func (e *Election) setLooked(held bool, err error) (warn bool) {
 	defer e.mu.Unlock()
 	now := e.clock.Now()
 	if held {
-		e.seen = now
+		e.seen = momentOf(now)
 	}
 	e.health.looked(err, now)
 	return e.health.warns(err) && e.running

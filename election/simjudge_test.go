@@ -196,7 +196,7 @@ func (s *simulation) check() {
 	believers := 0
 	for _, p := range s.alive() {
 		s.checkCompanions(p)
-		leads, leader := p.e.IsLeader(), p.e.Leader()
+		leads, leader, stats := p.e.IsLeader(), p.e.Leader(), p.e.Stats()
 		s.mu.Lock()
 		if p.believes() && !p.machine.asleep(s.glance()) {
 			if why := s.stands(p, value, left); why != "" {
@@ -225,6 +225,7 @@ func (s *simulation) check() {
 		}
 		s.follows(p, leader, value, fence)
 		s.forgets(p, leader)
+		s.counts(p, leads, leader, stats)
 		s.orphaned(p, value)
 		short := p.lacks(now)
 		s.mu.Unlock()

@@ -56,6 +56,7 @@ type peer struct {
 	rests    time.Time       // until when it may let others go first
 	led      int64           // the fence of which Changes last said that it leads
 	told     election.Change // the last
+	stats    election.Stats  // the last
 	over     bool            // told is the end of a term, and nothing came late of this term
 	owes     bool            // its work has failed, and Changes has not told of it
 	failed   bool            // its last work has failed

@@ -59,6 +59,25 @@ func (s *simulation) knows(p *peer, name string, leader setlock.Holder, value, f
 	}
 }
 
+// counts checks the figures of a candidate. s.mu is locked.
+func (s *simulation) counts(p *peer, leads bool, leader setlock.Holder, now election.Stats) {
+	before := p.stats
+	p.stats = now
+	open := now.Terms - ends(now)
+	switch {
+	case wentBack(before, now) != "":
+		s.errorf("%s: %s went back from %+v to %+v", p.name, wentBack(before, now), before, now)
+	case open != 0 && !p.working || open != 1 && p.working:
+		s.errorf("%s: %d terms have no end, and it works: %v: %+v", p.name, open, p.working, now)
+	case now.Leading != leads || now.Leader != leader.Owner || now.Fence != leader.Fence:
+		s.errorf("%s: IsLeader %v, Leader %+v, but %+v", p.name, leads, leader, now)
+	case now.FailedAttempts > now.Attempts || now.FailedRenewals > now.Renewals || now.Attempts < now.Terms:
+		s.errorf("%s: more than all: %+v", p.name, now)
+	case now.Leading && (now.Trust > s.trust() || now.Trust <= 0) || !now.Leading && now.Trust != 0:
+		s.errorf("%s: trusts for %v: %+v", p.name, now.Trust, now)
+	}
+}
+
 // forgets checks that a candidate which has heard nothing from the server for longer than any hold
 // lasts reports nobody. s.mu is locked.
 func (s *simulation) forgets(p *peer, leader setlock.Holder) {

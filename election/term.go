@@ -58,7 +58,8 @@ func (t *term) logStart() {
 func (e *Election) enterTerm(t *term) loss {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.term, e.seen = t, t.start
+	e.term, e.seen = t, momentOf(t.start)
+	e.counters.terms++
 	e.leader = setlock.Holder{Owner: e.owner(), Fence: t.fence, Remaining: e.lease()}
 	e.changes.tell(Change{Leader: e.owner(), Leading: true, Fence: t.fence, Time: t.start})
 	early := e.loss
@@ -120,6 +121,7 @@ func (t *term) end(own error) {
 		t.noticing.Done()
 	}
 	t.noticing.Wait()
+	t.count(cause, own)
 	err := cause
 	switch {
 	case cause == nil:
