@@ -7,6 +7,7 @@ import (
 	"expvar"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,9 +46,9 @@ func wentBack(before, now election.Stats) string {
 func TestStatsCountHowTermsEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		var a *election.Election
-		var how string
+		var how atomic.Value // a string
 		a = w.candidate("a", func(ctx context.Context) error {
-			switch how {
+			switch how.Load() {
 			case "Returned":
 				return nil
 			case "Failed":
@@ -63,15 +64,15 @@ func TestStatsCountHowTermsEnd(t *testing.T) {
 		})
 		want := make(map[string]int64)
 		for run, cause := range []string{"Returned", "Failed", "Resigned", "Lost", "ShutDown", "ShutDown"} {
-			how = cause
+			how.Store(cause)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- a.Run(ctx) }()
 			time.Sleep(50 * time.Millisecond) // less than the first step of the pace
-			for end := time.Now().Add(lease); how == "Lost" && a.Stats().Lost == 0 && time.Now().Before(end); {
+			for end := time.Now().Add(lease); cause == "Lost" && a.Stats().Lost == 0 && time.Now().Before(end); {
 				time.Sleep(time.Millisecond) // until the next renewal finds it
 			}
-			how = "ShutDown"
+			how.Store("ShutDown")
 			cancel()
 			<-done
 			want[cause]++

@@ -53,14 +53,15 @@ func (l *Lock) Watch(ctx context.Context) <-chan Holder {
 		close(out)
 		return out
 	}
-	go l.watch(ctx, out) // ends when ctx ends, and then closes out
+	go l.watch(ctx, out, 0) // ends when ctx ends, and then closes out
 	return out
 }
 
 // watch sends to out what v decides to report, until ctx ends. It is one loop. An
 // announcement, the timer and the result of a look change v. An announcement or the timer
-// may also be a reason for a look. After each step, v says when the next look is due.
-func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
+// may also be a reason for a look. After each step, v says when the next look is due. The first
+// look is due when announcements arrive, or when patience has passed.
+func (l *Lock) watch(ctx context.Context, out chan<- Holder, patience time.Duration) {
 	defer close(out)
 	c, r := clock.FromContext(ctx), l.remote()
 	shared := openShared(l.Pool)
@@ -78,7 +79,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder) {
 			backoff.WithMaxInterval(lease.renewInterval()),
 			backoff.WithMaxElapsedTime(0),
 		)
-		timer = c.NewTimer(0)
+		timer = c.NewTimer(patience)
 	)
 	defer timer.Stop()
 	trace.Pushed(ctx, v.up)
