@@ -65,9 +65,10 @@ type Command struct {
 	script *script // nil for a command that does not run a script
 }
 
-// command returns the command that runs s on a server that has s in its cache.
+// command returns the command that runs s on a server that has s in its cache. It has room for
+// one more argument, because most releases add one value.
 func (s *script) command(args ...any) Command {
-	all := append(make([]any, 0, 2+len(args)), s.hash, s.keys)
+	all := append(make([]any, 0, 2+len(args)+1), s.hash, s.keys)
 	return Command{Name: "EVALSHA", Args: append(all, args...), script: s}
 }
 
