@@ -40,6 +40,7 @@ func (e *Election) beginTerm(ctx context.Context, fence int64) *term {
 	t.noticing.Add(1)
 	t.stop = context.AfterFunc(ctx, func() {
 		defer t.noticing.Done()
+		t.cancel(context.Cause(ctx)) // ctx may end a moment before t.ctx does
 		t.noticeEnd()
 	})
 	if early := e.enterTerm(t); early.err != nil && early.fence == fence {

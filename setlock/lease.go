@@ -116,3 +116,15 @@ func (s schedule) counted(took time.Duration, extra bool) (schedule, time.Durati
 
 // spreads reports whether the pause after a renewal that counted is random.
 func (s schedule) spreads(extra bool) bool { return !s.steady || s.failing || extra }
+
+// A leases counts how many renewals have each lease.
+type leases map[lease]int
+
+// shortest returns the shortest lease, or MaxLease when there is none.
+func (l leases) shortest() lease {
+	least := lease(MaxLease)
+	for each := range l {
+		least = min(least, each)
+	}
+	return least
+}

@@ -38,7 +38,7 @@ type renewer struct {
 	ready    []*renewal // those that wait for a batch, and some that are over
 	batches  []*batch   // under way, oldest first
 	running  map[*batch]bool
-	leases   map[lease]int     // how many renewals have each lease
+	leases   leases            // of all renewals
 	answered time.Duration     // when Redis has answered a renewal last
 	retry    [64]time.Duration // by lease.class: when renewals that failed are due again
 	sleeping time.Duration     // when run looks next, unless it is woken
@@ -50,7 +50,7 @@ func startRenewer(c clock.Clock, pool, spare *redis.Pool, n *notify.Notifier) *r
 	r := &renewer{
 		pool: pool, spare: spare, notifier: n, clock: c,
 		wake: newSignal(), done: make(chan struct{}),
-		running: make(map[*batch]bool), leases: make(map[lease]int),
+		running: make(map[*batch]bool), leases: make(leases),
 	}
 	r.start = r.clock.Now()
 	// The renewer may outlive the first session. So it uses no context of a session.
@@ -179,25 +179,16 @@ func (r *renewer) look() (pause time.Duration, untrusted []*renewal) {
 // renewals were looked at last.
 func (r *renewer) jumped(now time.Time) bool {
 	skew := now.Round(0).Sub(r.start.Round(0)) - now.Sub(r.start)
-	if (skew - r.skew).Abs() <= r.shortest().drift() {
+	if (skew - r.skew).Abs() <= r.leases.shortest().drift() {
 		return false
 	}
 	r.skew = skew
 	return true
 }
 
-// shortest returns the shortest lease of all renewals.
-func (r *renewer) shortest() lease {
-	least := lease(MaxLease)
-	for l := range r.leases {
-		least = min(least, l)
-	}
-	return least
-}
-
 // nextLook returns when to look next.
 func (r *renewer) nextLook(at time.Duration) time.Duration {
-	next := at + r.shortest().glance()
+	next := at + r.leases.shortest().glance()
 	if len(r.queue) > 0 {
 		next = min(next, r.queue[0].at)
 	}
