@@ -9,7 +9,8 @@ import (
 
 // A Change is one change of an election, as one candidate sees it. A follower that cannot ask Redis
 // sees that nobody is known to lead at most a quarter of the Lease after the leader's remaining time
-// has run out. An attempt to be elected that is under way may delay this by a third of the Lease.
+// has run out. Attempts to be elected, each of a third of the Lease at most, delay this while they are
+// under way.
 type Change struct {
 	Leader  string    // the Owner of the leader's Lock; "" when nobody is known to lead
 	Leading bool      // whether this candidate is the leader

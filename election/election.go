@@ -153,7 +153,8 @@ func (e *Election) IsLeader() bool {
 
 // Leader returns the leader as last seen. It returns the zero Holder when nobody is known to lead:
 // Redis said so, or this candidate cannot ask Redis and the leader's remaining time ran out a quarter
-// of the Lease ago. An attempt to be elected that is under way may delay this by a third of the Lease.
+// of the Lease ago. Attempts to be elected, each of a third of the Lease at most, delay this while they
+// are under way.
 func (e *Election) Leader() setlock.Holder {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -82,8 +82,8 @@ func (s *simulation) counts(p *peer, leads bool, leader setlock.Holder, now elec
 // lasts reports nobody. s.mu is locked.
 func (s *simulation) forgets(p *peer, leader setlock.Holder) {
 	now := time.Now()
-	// An attempt to be elected, which takes a third of the lease at most, does not read the watch.
-	from := now.Add(-s.lease - s.lease/4 - s.lease/3 - s.slack())
+	// Attempts to be elected do not read the watch. Several may follow each other.
+	from := now.Add(-s.lease - 2*s.lease - s.slack())
 	if leader.Fence == 0 || p.working || p.returned.After(from) || p.machine.asleep(s.lease/6+s.glance()) {
 		return
 	}
