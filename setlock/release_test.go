@@ -9,6 +9,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 
 	"example.com/setlock/internal/locktest"
+	"example.com/setlock/internal/trace"
 )
 
 // Two sessions renew in one batch, and Redis has not run it yet, when one of them ends. Its release
@@ -54,6 +55,42 @@ func TestReleaseWhileABatchIsInFlight(t *testing.T) {
 			c.MustLose("after the batch")
 		})
 	}
+}
+
+// Redis has run the release, and its reply is on its way, when it runs the renewal of a batch in
+// flight. The answer to the renewal, not mine, is no loss.
+func TestRenewalBetweenTheReleaseAndItsReply(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		locktest.LoadScripts(t, w.Direct(lease))
+		w.Server.Forbid("SUBSCRIBE")
+		run := make(chan struct{})
+		w.Server.Answer(func(*server.Peer, []string) bool { <-run; return false }, "renew")
+		renewals := w.Server.Count("renew") // those that run
+		w.Server.Answer(func(c *server.Peer, args []string) bool {
+			if locktest.KeyOf(args) != "k0" {
+				return false
+			}
+			w.Server.Del("k0")
+			close(run)
+			time.Sleep(time.Millisecond)
+			c.WriteInt(1)
+			return true
+		}, "release")
+		locks := locktest.Locks(w.Lock(lease).Pool, "k", 2, lease)
+		c := locktest.NewCrowd(t, locks[1])
+		ctx := trace.NewContext(t.Context(), &trace.Trace{
+			Lost: func(_ int64, err error) { t.Errorf("a loss was reported: %v", err) },
+		})
+		err := locks[0].Do(ctx, func(context.Context) error {
+			time.Sleep(lease/20 + lease/100)
+			return nil
+		})
+		if err != nil || renewals() != 2 {
+			t.Errorf("Do = %v after %d renewals, want nil after 2", err, renewals())
+		}
+		time.Sleep(2 * lease)
+		c.MustLose("after the batch")
+	})
 }
 
 // A session ends, and the next one of the same Lock begins, while a renewal of the first is in

@@ -40,6 +40,12 @@ type Loss struct {
 // session does not begin, or has another error than a loss. The sessions end with t.
 func NewCrowd(t testing.TB, locks ...*setlock.Lock) *Crowd {
 	t.Helper()
+	return NewCrowdUnder(t.Context(), t, locks...)
+}
+
+// NewCrowdUnder is NewCrowd with sessions under the values of ctx.
+func NewCrowdUnder(ctx context.Context, t testing.TB, locks ...*setlock.Lock) *Crowd {
+	t.Helper()
 	if RaceDetector() {
 		// With two processors, two timers of one bubble can run at once, by receives. The race
 		// detector of Go 1.26 crashes then.
@@ -47,7 +53,7 @@ func NewCrowd(t testing.TB, locks ...*setlock.Lock) *Crowd {
 		t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	}
 	c := &Crowd{t: t, lost: make(map[string]Loss)}
-	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(t.Context()))
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	t.Cleanup(c.Stop)
 	for _, l := range locks {
 		c.Add(l)

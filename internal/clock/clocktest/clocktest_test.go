@@ -3,6 +3,7 @@ package clocktest_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -98,4 +99,23 @@ func TestStopAndReset(t *testing.T) {
 	default:
 		t.Error("no value after Reset")
 	}
+}
+
+func TestWall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wall := clocktest.NewWall()
+		start := wall.Now()
+		for _, step := range []time.Duration{time.Hour, -3 * time.Hour, 2 * time.Hour} {
+			wall.Step(step)
+			time.Sleep(time.Second)
+		}
+		wall.Step(-time.Minute)
+		now := wall.Now()
+		if got := now.Sub(start); got != 3*time.Second {
+			t.Errorf("the monotonic clock has moved by %v, want 3s", got)
+		}
+		if got := now.Round(0).Sub(start.Round(0)); got != 3*time.Second-time.Minute {
+			t.Errorf("the wall clock has moved by %v, want -57s", got)
+		}
+	})
 }
