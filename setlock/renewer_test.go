@@ -115,11 +115,9 @@ func TestGroup(t *testing.T) {
 	if with(suspects).group() == with(suspects).group() {
 		t.Error("two suspects share a batch")
 	}
-	for _, l := range []lease{lease(MinLease), lease(DefaultLease), lease(MaxLease)} {
-		for _, other := range []lease{l - 1, l + 1, l / 2, 2 * l, 5 * l / 4, 3 * l} {
-			if ratio := float64(max(l, other)) / float64(min(l, other)); l.class() == other.class() && ratio > 2 {
-				t.Errorf("leases of %d and %d share a batch, want a factor of two at most", l, other)
-			}
+	for l := lease(MinLease); l <= lease(MaxLease); l += l / 3 {
+		if l.class() == (2*l + 1).class() {
+			t.Errorf("leases of %d and of more than twice that share a batch", l)
 		}
 	}
 	if c := lease(MaxLease).class(); c >= len(renewer{}.retry) {
