@@ -60,7 +60,7 @@ func TestRenewerEndsWithABatchInFlight(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		locktest.LoadScripts(t, w.Direct(lease))
 		w.Server.Forbid("SUBSCRIBE")
-		swallows(w, 1)
+		newHole(w).open(1)
 		locktest.MustDo(t, w.Lock(lease), func(context.Context) error {
 			time.Sleep(lease/20 + lease/100)
 			if running, batches := renewers(); running != 1 || batches == 0 {

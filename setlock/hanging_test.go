@@ -20,12 +20,19 @@ type hole struct {
 	ends map[*server.Peer]time.Time // when the client has closed it
 }
 
-// swallows has the next n connections of w that renew lead to a hole.
-func swallows(w *locktest.World, n int) *hole {
-	h := &hole{left: n, ends: make(map[*server.Peer]time.Time)}
+// newHole returns a hole for connections of w.
+func newHole(w *locktest.World) *hole {
+	h := &hole{ends: make(map[*server.Peer]time.Time)}
 	w.Server.Answer(func(c *server.Peer, args []string) bool { return h.swallow(c, true) }, "renew")
 	w.Server.Answer(func(c *server.Peer, args []string) bool { return h.swallow(c, false) }, "WAIT")
 	return h
+}
+
+// open has the next n connections that renew lead to the hole.
+func (h *hole) open(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.left = n
 }
 
 func (h *hole) swallow(c *server.Peer, renews bool) bool {
@@ -72,7 +79,7 @@ func TestHangingConnectionsDelayNoOther(t *testing.T) {
 				locktest.LoadScripts(t, w.Direct(lease))
 				w.Server.Quick()
 				w.Server.Forbid("SUBSCRIBE")
-				h := swallows(w, 0)
+				h := newHole(w)
 				renewals := w.Server.Requests("renew")
 				w.Server.Confirm(func() int { return groups })
 				locks := locktest.Locks(w.Lock(lease).Pool, "k", groups*each, lease)
@@ -81,7 +88,7 @@ func TestHangingConnectionsDelayNoOther(t *testing.T) {
 				}
 				c := locktest.NewCrowd(t, locks...)
 				start := time.Now()
-				h.left = hanging
+				h.open(hanging)
 				// The hook of the hole answers before the one that counts. So only what is answered counts.
 				time.Sleep(lease)
 				answered := make(map[string]time.Time) // the first answer

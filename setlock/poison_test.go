@@ -3,10 +3,10 @@ package setlock_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -78,31 +78,57 @@ func TestPoisonedRequest(t *testing.T) {
 // A proxy closes a connection when it reads the poisoned request. What was sent with it is lost,
 // too, and nothing is answered.
 func TestPoisonedRequestWithoutAnyAnswer(t *testing.T) {
-	inCrowd(t, 1, 0, func(t *testing.T, w *locktest.World, _ []*setlock.Lock, _ *locktest.Crowd) {
-		pool := redistest.Pool(t, func(ctx context.Context) (net.Conn, error) {
-			conn, err := w.Server.Dial(ctx)
-			return &proxied{conn, []byte("poison")}, err
+	for _, n := range []int{2, 60, 1000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+				locktest.LoadScripts(t, w.Direct(lease))
+				w.Server.Quick()
+				w.Server.ClockTTL(false)
+				w.Server.Forbid("SUBSCRIBE")
+				pool := redistest.Pool(t, func(ctx context.Context) (net.Conn, error) {
+					conn, err := w.Server.Dial(ctx)
+					return &proxied{Conn: conn, poison: []byte("poison")}, err
+				})
+				locks := locktest.Locks(pool, "beside", n, lease)
+				locks[n/2].Key = "poison"
+				c := locktest.NewCrowd(t, locks...)
+				time.Sleep(3 * lease)
+				c.MustLose("in three leases", "poison")
+			})
 		})
-		locks := locktest.Locks(pool, "beside", 25, lease)
-		locks[7].Key = "poison"
-		c := locktest.NewCrowd(t, locks...)
-		time.Sleep(5 * lease)
-		c.MustLose("in five leases", "poison")
-	})
+	}
 }
 
-// A proxied connection breaks when a renewal of poison is sent.
+// A proxied connection breaks when a renewal of poison is sent. What is sent within a millisecond
+// goes out together.
 type proxied struct {
 	net.Conn
 	poison []byte
+
+	mu   sync.Mutex
+	sent []byte // since the last flush
 }
 
 var renews = locktest.Sends("renew")
 
 func (c *proxied) Write(p []byte) (int, error) {
-	if renews(p) && bytes.Contains(p, c.poison) {
-		c.Conn.Close()
-		return 0, errors.New("the proxy has closed the connection")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.sent) == 0 {
+		time.AfterFunc(time.Millisecond, c.flush)
 	}
-	return c.Conn.Write(p)
+	c.sent = append(c.sent, p...)
+	return len(p), nil
+}
+
+func (c *proxied) flush() {
+	c.mu.Lock()
+	sent := c.sent
+	c.sent = nil
+	c.mu.Unlock()
+	if renews(sent) && bytes.Contains(sent, c.poison) {
+		c.Conn.Close()
+		return
+	}
+	c.Conn.Write(sent) // fails when the server has gone
 }

@@ -24,9 +24,9 @@ func TestPlainConnectionsThatHang(t *testing.T) {
 		w.Server.Quick()
 		pool := w.Lock(lease).Pool
 		locktest.Wrap(pool, locktest.NewPlain)
-		h := swallows(w, 0)
+		h := newHole(w)
 		c := locktest.NewCrowd(t, locktest.Locks(pool, "k", n, lease)...)
-		h.left = 2
+		h.open(2)
 		time.Sleep(5 * lease)
 		c.MustLose("two connections hang")
 		if got := len(h.closed()); got != 0 {
