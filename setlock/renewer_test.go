@@ -112,7 +112,7 @@ func TestGroup(t *testing.T) {
 		}
 	}
 	suspects := func(e *renewal) { e.suspect = true }
-	if with(suspects).group() == with(suspects).group() {
+	if one, other := with(suspects), with(suspects); one.group() == other.group() {
 		t.Error("two suspects share a batch")
 	}
 	for l := lease(MinLease); l <= lease(MaxLease); l += l / 3 {
