@@ -70,9 +70,9 @@ type Election struct {
 
 	// Logger receives terms and new leaders at level Info. It receives at level Warn losses, errors
 	// of OnElected, and once per change of the error failed attempts and a lock key without expiry.
-	// Its keys are key, owner, leader, fence, err, and held,
-	// which is the length of a term. The Handler of Logger must not block, because it is called
-	// between renewals. If Logger is nil, nothing is logged.
+	// Its keys are key, owner, leader, fence, err, and held, which is the length of a term. The
+	// Handler of Logger must not block: renewals do not wait for it, but OnElected, the release of
+	// the lock and Run do. If Logger is nil, nothing is logged.
 	Logger *slog.Logger
 
 	mu       sync.Mutex     // guards the fields below; never held across I/O
@@ -81,7 +81,7 @@ type Election struct {
 	failed   error          // the error of that Run
 	clock    clock.Clock    // the clock of the last Run
 	leader   setlock.Holder // the leader as last seen
-	seen     moment         // when Redis last told that somebody leads
+	seen     moment         // when Redis last told that there is a leader
 	changes  changes
 	term     *term // non-nil while OnElected runs
 	loss     loss  // of a term that has not begun yet; or of the last term, why its context had ended

@@ -13,7 +13,7 @@ type status struct {
 	Leading bool      `json:"leading"`       // whether this candidate leads
 	Leader  string    `json:"leader"`        // the Owner of the leader, as last seen
 	Fence   int64     `json:"fence"`         // the leader's fencing token, as last seen
-	Seen    time.Time `json:"seen,omitzero"` // when Redis last told that somebody leads
+	Seen    time.Time `json:"seen,omitzero"` // when Redis last told that there is a leader
 }
 
 // ServeHTTP answers GET and HEAD with status 200 if this candidate leads and with status 503
@@ -24,7 +24,7 @@ type status struct {
 //	leading  whether this candidate leads
 //	leader   the Owner of the leader, as last seen; "" if nobody is known to lead
 //	fence    the fencing token of the leader, as last seen
-//	seen     when Redis last told this candidate that somebody leads, this candidate included;
+//	seen     when Redis last told this candidate that there is a leader, which may be this candidate;
 //	         an RFC 3339 time in UTC, by the clock of this candidate; missing before the first
 //
 // ServeHTTP sends nothing to Redis, so a load balancer may call it often.

@@ -79,7 +79,7 @@ func TestLoggerThatBlocksDelaysNoOther(t *testing.T) {
 				for i := range n {
 					end := ended[i].Load()
 					if end == nil {
-						t.Errorf("the leadership of k%d goes on without Redis", i)
+						t.Errorf("the leadership of k%d lasts without Redis", i)
 					} else if got := end.Sub(since); got < lease*9/10-lease/3 || got > lease*9/10 {
 						t.Errorf("the leadership of k%d ended after %v, want %v to %v", i, got, lease*9/10-lease/3, lease*9/10)
 					}

@@ -15,7 +15,7 @@ type Stats struct {
 	Leading bool      // whether this candidate leads, as IsLeader judges
 	Leader  string    // the Owner of the leader, as last seen; "" when nobody is known to lead
 	Fence   int64     // the leader's fencing token, as last seen; no counter; 0 when nobody is known to lead
-	Seen    time.Time // when Redis last told that somebody leads; zero: never
+	Seen    time.Time // when Redis last told that there is a leader; zero: never
 
 	// Trust is how much longer this candidate may believe that it leads if no renewal succeeds. Just
 	// after a renewal it is 0.9 of the Lease. It is 0 when this candidate does not lead.

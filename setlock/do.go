@@ -14,7 +14,7 @@ import (
 type DoFunc func(ctx context.Context) error
 
 // Do acquires the lock for Lease, runs f in the calling goroutine, and releases the lock.
-// While f runs, the lock is renewed every third of Lease, together with the locks of other
+// While f runs, the lock is renewed at least every third of Lease, together with the locks of other
 // Dos on the same Pool. When the lock is held, Do returns [ErrNotHeld] or [ErrAlreadyHeld]
 // without calling f. When Do cannot acquire the lock within a third of Lease, or for another
 // reason, Do returns an error that wraps the reason, without calling f.

@@ -21,7 +21,7 @@
 // between the end of trust and the expiry of the key. The work needs this time to stop, and
 // clocks do not run alike.
 //
-// Do renews the lock every third of the Lease. A renewal that fails is tried again soon,
+// Do renews the lock at least every third of the Lease. A renewal that fails is tried again soon,
 // even when the Pool is exhausted. So an outage of less than a third of the Lease costs
 // nothing: Redis may be unreachable, slow, silent, read-only or loading.
 //

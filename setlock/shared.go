@@ -21,7 +21,7 @@ type shared struct {
 	// Guarded by allShared.mu:
 	users    int      // calls of openShared without a close
 	renewer  *renewer // nil while there is no session
-	sessions int      // calls of renew without an unrenew
+	sessions int      // calls of renew without a stopRenewer
 }
 
 // maxSpare bounds the spare connections of a Pool. Thousands of sessions that lose Redis
