@@ -3,8 +3,6 @@ package history_test
 import (
 	"fmt"
 	"time"
-
-	"github.com/anishathalye/porcupine"
 )
 
 // What a client did.
@@ -121,47 +119,13 @@ func (s state) String() string {
 // and a server counts whole milliseconds: 0 in virtual time.
 type slack time.Duration
 
-// lockModel is a lock with leases and fencing tokens.
-func lockModel(tolerance slack) porcupine.Model {
-	nm := porcupine.NondeterministicModel{
-		Partition: partition,
-		Init:      func() []any { return []any{state{}, registered{}} },
-		Step: func(s, input, _ any) []any {
-			o := input.(op)
-			var next []any
-			switch s := s.(type) {
-			case state:
-				if o.action < register {
-					for _, s := range s.step(o, tolerance) {
-						if !s.zone.empty() {
-							next = append(next, s)
-						}
-					}
-				}
-			case registered:
-				if o.action > register {
-					next = s.step(o)
-				}
-			}
-			return next
-		},
-		DescribeOperation: func(input, _ any) string { return input.(op).String() },
-		DescribeState:     func(s any) string { return fmt.Sprint(s) },
+// within reports whether whole allows all that s allows.
+func (s state) within(whole state) bool {
+	if s.last < whole.last || !s.zone.within(whole.zone) {
+		return false
 	}
-	return nm.ToModel()
-}
-
-// partition parts the lock from the register: each is linearizable, or both are not.
-func partition(history []porcupine.Operation) [][]porcupine.Operation {
-	parts := make([][]porcupine.Operation, 2)
-	for _, o := range history {
-		i := 0
-		if o.Input.(op).action > register {
-			i = 1
-		}
-		parts[i] = append(parts[i], o)
-	}
-	return parts
+	s.last, s.zone = whole.last, whole.zone
+	return s == whole
 }
 
 // step returns what s may become by o. The zones of some may be empty.
@@ -330,6 +294,19 @@ func (s state) step(o op, tolerance slack) []state {
 		add(alive)
 	}
 	return next
+}
+
+// later lets any time pass, as step does first. States that allow the same become equal.
+func (s state) later(tolerance slack) state {
+	switch s.holding {
+	case free:
+		s.zone = s.zone.later().expireIn(0, 0)
+	case kept:
+		s.zone = s.zone.renewed(int64(s.lease), int64(s.lease)+int64(tolerance), s.zone.tLo, forever)
+	default:
+		s.zone = s.zone.later()
+	}
+	return s
 }
 
 // released returns s without its holder.

@@ -44,10 +44,21 @@ func (z zone) empty() bool { return z.tLo > z.tHi || z.eLo > z.eHi || z.dLo > z.
 
 // elapse lets time pass until some moment of [from, to].
 func (z zone) elapse(from, to int64) zone {
-	z.tHi, z.dLo = forever, -forever
-	z = z.tight()
+	z = z.later()
 	z.tLo, z.tHi = max(z.tLo, from), min(z.tHi, to)
 	return z.tight()
+}
+
+// later lets any time pass.
+func (z zone) later() zone {
+	z.tHi, z.dLo = forever, -forever
+	return z.tight()
+}
+
+// within reports whether every pair of z is one of whole. Both are tight.
+func (z zone) within(whole zone) bool {
+	return z.tLo >= whole.tLo && z.tHi <= whole.tHi && z.eLo >= whole.eLo && z.eHi <= whole.eHi &&
+		z.dLo >= whole.dLo && z.dHi <= whole.dHi
 }
 
 // left keeps what has between lo and hi left until the expiry.
