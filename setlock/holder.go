@@ -50,7 +50,7 @@ type observation struct {
 }
 
 // observe looks at the lock and returns what it found.
-func (r remote) observe(ctx context.Context) (observation, error) {
+func (r *remote) observe(ctx context.Context) (observation, error) {
 	found, err := r.look(ctx)
 	switch {
 	case err != nil:

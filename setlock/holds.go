@@ -13,6 +13,7 @@ import (
 type holds struct {
 	mu      sync.Mutex // guards the fields below and the belief of every hold
 	held    *hold      // nil when the Lock holds nothing, as far as it knows
+	trying  *hold      // non-nil while a call acquires it: no other call may adopt or release it
 	orphans orphans
 }
 
@@ -57,27 +58,34 @@ func (s *holds) attempt(h *hold) (mine string, adopt []string) {
 		mine = s.held.value
 	}
 	s.orphans = s.orphans.expire(h.acquired)
-	adopt = s.orphans.values()
-	s.orphans = s.orphans.add(orphan{value: h.value, until: h.belief.ends, running: true})
-	return mine, adopt
+	s.trying = h
+	return mine, s.orphans.values()
 }
 
 // failed records the fate of the acquisition of h, which failed. An acquisition that is
-// known not to exist is no orphan any more. With replicas, one that was undone remains an
-// orphan, because a replica that has missed the undo may be promoted.
+// known not to exist is no orphan. With replicas, one that was undone may become an orphan,
+// because a replica that has missed the undo may be promoted.
 func (s *holds) failed(h *hold, fate wire.Fate, replicas int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !fate.MayHaveRun() || fate == wire.Undone && replicas == 0 {
+	switch {
+	case fate.MayHaveRun() && (fate != wire.Undone || replicas > 0):
+	case s.trying == h:
+		s.trying = nil
+	default: // the fate is known after the call has returned
 		s.orphans = s.orphans.remove(h.value)
 	}
 }
 
-// returned records that the call which acquires h has returned or panicked.
+// returned records that the call which acquires h has returned or panicked. Without a known
+// outcome, h is an orphan from now on.
 func (s *holds) returned(h *hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orphans.returned(h.value)
+	if s.trying == h {
+		s.trying = nil
+		s.orphans = s.orphans.add(orphan{value: h.value, until: h.belief.ends})
+	}
 }
 
 // concluded records the outcome of the acquisition of h, which is now known. It returns the
@@ -85,7 +93,7 @@ func (s *holds) returned(h *hold) {
 func (s *holds) concluded(h *hold, outcome protocol.Outcome) (lost *hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orphans = s.orphans.remove(h.value)
+	s.trying = nil
 	lost = s.held
 	switch outcome {
 	case protocol.Acquired:

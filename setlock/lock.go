@@ -82,7 +82,7 @@ type Lock struct {
 	holds holds
 	turn  turn // held by a call that acquires the lock or sets its remaining time
 	once  sync.Once
-	keys  *protocol.Keys // of Key; set by once
+	there *remote // set by once
 }
 
 // acquire makes one attempt to acquire the lock for d, for session s. s is nil for a plain
@@ -141,16 +141,18 @@ func (l *Lock) check(op string) error {
 	default:
 		return nil
 	}
-	return l.fail(op, wrong)
+	return failure(op, protocol.NewKeys(l.Key), wrong)
 }
 
 // fail returns the error of operation op, which failed because of err.
 func (l *Lock) fail(op string, err error) error { return failure(op, l.remote().keys, err) }
 
 // remote returns the lock as Redis has it.
-func (l *Lock) remote() remote {
-	l.once.Do(func() { l.keys = protocol.NewKeys(l.Key) })
-	return remote{pool: l.Pool, keys: l.keys, lease: l.lease(), replicas: l.Replicas}
+func (l *Lock) remote() *remote {
+	l.once.Do(func() {
+		l.there = &remote{pool: l.Pool, keys: protocol.NewKeys(l.Key), lease: l.lease(), replicas: l.Replicas}
+	})
+	return l.there
 }
 
 func (l *Lock) lease() lease { return lease(cmp.Or(l.Lease, DefaultLease)) }

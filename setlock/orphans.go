@@ -16,9 +16,8 @@ const (
 // An orphan is an acquisition whose outcome is unknown: either its reply never came, or its
 // release or its undo may not have reached every server that may have the key.
 type orphan struct {
-	value   string
-	until   time.Time // when the key can no longer exist
-	running bool      // the call has not returned: no other call may adopt or release it
+	value string
+	until time.Time // when the key can no longer exist
 }
 
 // orphans are what a Lock remembers of its acquisitions whose outcome is unknown. The next
@@ -39,18 +38,9 @@ func (o orphans) remove(value string) orphans {
 	return slices.DeleteFunc(o, func(x orphan) bool { return x.value == value })
 }
 
-// returned records that the call which acquires value has returned.
-func (o orphans) returned(value string) {
-	for i := range o {
-		if o[i].value == value {
-			o[i].running = false
-		}
-	}
-}
-
 // expire returns o without the orphans whose keys cannot exist any more at now.
 func (o orphans) expire(now time.Time) orphans {
-	return slices.DeleteFunc(o, func(x orphan) bool { return !x.running && now.After(x.until) })
+	return slices.DeleteFunc(o, func(x orphan) bool { return now.After(x.until) })
 }
 
 // values returns the values that the next acquisition may adopt and the next Unlock may
@@ -58,9 +48,7 @@ func (o orphans) expire(now time.Time) orphans {
 func (o orphans) values() []string {
 	var values []string
 	for _, x := range o {
-		if !x.running {
-			values = append(values, x.value)
-		}
+		values = append(values, x.value)
 	}
 	return values
 }

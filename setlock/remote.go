@@ -21,11 +21,11 @@ type remote struct {
 }
 
 // acquire acquires the lock for h, for d. mine is the value that the Lock holds already, or
-// "". The lock is also free where one of orphans holds it. The request carries the command
+// "". The lock is also free where one of orphans holds it. The call carries the command
 // that undoes the acquisition. Package wire sends the undo, because only package wire knows
 // whether the acquisition may have run, and on which connection.
-func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) (protocol.Acquisition, wire.Result) {
-	result := wire.Do(ctx, r.pool, r.acquisition(h, d, mine, orphans, settled))
+func (r *remote) acquire(ctx context.Context, h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) (protocol.Acquisition, wire.Result) {
+	result := r.acquisition(h, d, mine, orphans, settled).Do(ctx)
 	var a protocol.Acquisition
 	if result.Err == nil {
 		a, result.Err = protocol.ParseAcquire(result.Reply)
@@ -33,10 +33,11 @@ func (r remote) acquire(ctx context.Context, h *hold, d time.Duration, mine stri
 	return a, result
 }
 
-// acquisition returns the request of acquire.
-func (r remote) acquisition(h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) wire.Request {
+// acquisition returns the call of acquire.
+func (r *remote) acquisition(h *hold, d time.Duration, mine string, orphans []string, settled func(wire.Fate)) *wire.Call {
 	confirmed := r.replicas == 0 // then the script announces the acquisition
-	request := wire.Request{
+	call := &wire.Call{
+		Pool:     r.pool,
 		Command:  r.keys.Acquire(h.value, d, confirmed, mine, orphans),
 		Replicas: r.replicas,
 		Wait:     min(r.lease.confirmTimeout(), d),
@@ -44,22 +45,22 @@ func (r remote) acquisition(h *hold, d time.Duration, mine string, orphans []str
 		Settled:  settled,
 	}
 	if !confirmed {
-		request.Confirmed = func(reply any) (then, undo protocol.Command) {
-			return r.announce(h.value, d, reply), r.keys.Release(true, h.value)
-		}
+		call.Confirmed = r.announcement(h.value, d)
 	}
-	return request
+	return call
 }
 
-// announce returns the command that announces an acquisition which the replicas have
-// confirmed.
-func (r remote) announce(value string, d time.Duration, reply any) protocol.Command {
-	a, _ := protocol.ParseAcquire(reply) // it was read before
-	return r.keys.Announce(a.Announcement(value, d))
+// announcement returns the function that returns, for an acquisition which the replicas have
+// confirmed, the command that announces it, and the command that undoes it from then on.
+func (r *remote) announcement(value string, d time.Duration) func(reply any) (then, undo protocol.Command) {
+	return func(reply any) (then, undo protocol.Command) {
+		a, _ := protocol.ParseAcquire(reply) // it was read before
+		return r.keys.Announce(a.Announcement(value, d)), r.keys.Release(true, value)
+	}
 }
 
 // renew sets the remaining time of h to d. It reports whether the lock is still h's.
-func (r remote) renew(ctx context.Context, h *hold, d time.Duration) (mine bool, result wire.Result) {
+func (r *remote) renew(ctx context.Context, h *hold, d time.Duration) (mine bool, result wire.Result) {
 	command, both := r.renewal(h, h.clock.Now(), d)
 	result = r.set(ctx, command)
 	if result.Err == nil {
@@ -73,7 +74,7 @@ func (r remote) renew(ctx context.Context, h *hold, d time.Duration) (mine bool,
 
 // renewal returns the command that sets the remaining time of h to d at now, and whether the
 // command sets the remaining time of the fence key, too.
-func (r remote) renewal(h *hold, now time.Time, d time.Duration) (command protocol.Command, both bool) {
+func (r *remote) renewal(h *hold, now time.Time, d time.Duration) (command protocol.Command, both bool) {
 	if h.fenceKey.due(clock.Elapsed(h.acquired, now), d) {
 		return r.keys.RenewBoth(h.value, h.fence, d), true
 	}
@@ -82,7 +83,7 @@ func (r remote) renewal(h *hold, now time.Time, d time.Duration) (command protoc
 
 // extend adds d to the remaining time of h. A key without expiry gets the longer of d and
 // least. extend returns the new remaining time, and reports whether the lock is still h's.
-func (r remote) extend(ctx context.Context, h *hold, d, least time.Duration) (remaining time.Duration, mine bool, result wire.Result) {
+func (r *remote) extend(ctx context.Context, h *hold, d, least time.Duration) (remaining time.Duration, mine bool, result wire.Result) {
 	result = r.set(ctx, r.keys.Extend(h.value, h.fence, d, least))
 	if result.Err == nil {
 		remaining, mine, result.Err = protocol.ParseExtend(result.Reply)
@@ -94,14 +95,14 @@ func (r remote) extend(ctx context.Context, h *hold, d, least time.Duration) (re
 }
 
 // set sends a command that sets the remaining time, and has the replicas confirm it.
-func (r remote) set(ctx context.Context, command protocol.Command) wire.Result {
-	return wire.Do(ctx, r.pool, wire.Request{Command: command, Replicas: r.replicas, Wait: r.lease.confirmTimeout()})
+func (r *remote) set(ctx context.Context, command protocol.Command) wire.Result {
+	return (&wire.Call{Pool: r.pool, Command: command, Replicas: r.replicas, Wait: r.lease.confirmTimeout()}).Do(ctx)
 }
 
 // release releases the lock where one of values holds it, on a connection of pool. It
 // reports whether one of values held it.
-func (r remote) release(ctx context.Context, pool *redis.Pool, values ...string) (released bool, result wire.Result) {
-	result = wire.Do(ctx, pool, wire.Request{Command: r.keys.Release(true, values...)})
+func (r *remote) release(ctx context.Context, pool *redis.Pool, values ...string) (released bool, result wire.Result) {
+	result = (&wire.Call{Pool: pool, Command: r.keys.Release(true, values...)}).Do(ctx)
 	if result.Err == nil {
 		released, result.Err = protocol.ParseRelease(result.Reply)
 	}
@@ -109,8 +110,8 @@ func (r remote) release(ctx context.Context, pool *redis.Pool, values ...string)
 }
 
 // look returns who holds the lock.
-func (r remote) look(ctx context.Context) (protocol.Observation, error) {
-	result := wire.Do(ctx, r.pool, wire.Request{Command: r.keys.Look()})
+func (r *remote) look(ctx context.Context) (protocol.Observation, error) {
+	result := (&wire.Call{Pool: r.pool, Command: r.keys.Look()}).Do(ctx)
 	if result.Err != nil {
 		return protocol.Observation{}, result.Err
 	}

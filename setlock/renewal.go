@@ -15,7 +15,7 @@ import (
 // A renewal is a session as its renewer knows it: how long the session may be trusted, and
 // when its lock is to be renewed.
 type renewal struct {
-	remote remote
+	remote *remote
 	hold   *hold
 	trace  context.Context    // has the trace of the session and nothing else
 	lost   func(reason error) // ends the session

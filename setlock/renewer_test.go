@@ -86,7 +86,7 @@ func TestFenceKeyIsDue(t *testing.T) {
 // Which renewals share a batch.
 func TestGroup(t *testing.T) {
 	with := func(change func(e *renewal)) *renewal {
-		e := &renewal{remote: remote{lease: lease(DefaultLease)}}
+		e := &renewal{remote: &remote{lease: lease(DefaultLease)}}
 		if change != nil {
 			change(e)
 		}
@@ -146,7 +146,7 @@ func TestSpread(t *testing.T) {
 	} {
 		r := &renewer{queue: make(queue, test.sessions)}
 		b := &batch{renewals: make([]*renewal, test.in)}
-		e := &renewal{remote: remote{lease: l}}
+		e := &renewal{remote: &remote{lease: l}}
 		var got []time.Duration
 		for range 1000 {
 			got = append(got, r.spread(e, b))

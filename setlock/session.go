@@ -16,7 +16,7 @@ import (
 // makes the context and ends it. The renewer of the Pool renews the lock, and ends the
 // session when trust ends.
 type session struct {
-	remote remote
+	remote *remote
 	holds  *holds // of the Lock
 	clock  clock.Clock
 
@@ -41,7 +41,7 @@ type session struct {
 type sessionKey = trace.SessionKey
 
 // newSession returns a session that holds nothing yet.
-func newSession(ctx context.Context, r remote, holds *holds) *session {
+func newSession(ctx context.Context, r *remote, holds *holds) *session {
 	s := &session{remote: r, holds: holds, clock: clock.FromContext(ctx), base: context.WithoutCancel(ctx)}
 	// f may use other Locks under its context. The trace of this Lock must not report their
 	// calls.

@@ -156,7 +156,9 @@ func TestUndoneAcquisitionOnAPromotedReplica(t *testing.T) {
 			primary.Kill()
 			stopped.Kill()
 			at = promoted
-			l.Replicas = 0 // there are none any more
+			redistest.NewReplica(t, promoted.Addr)
+			redistest.NewReplica(t, promoted.Addr)
+			redistest.AwaitReplicas(t, promoted.Dial, 2)
 			next(t, l)
 		})
 	}

@@ -31,7 +31,7 @@ func renewals(w *locktest.World, n int) []protocol.Command {
 func loadRenew(t *testing.T, pool *redis.Pool) {
 	t.Helper()
 	command := keys.Renew("v", time.Minute).WithSource()
-	if r := wire.Do(t.Context(), pool, wire.Request{Command: command}); r.Err != nil {
+	if r := (&wire.Call{Pool: pool, Command: command}).Do(t.Context()); r.Err != nil {
 		t.Fatal(r.Err)
 	}
 }

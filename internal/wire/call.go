@@ -3,12 +3,7 @@ package wire
 import (
 	"context"
 	"fmt"
-	"sync"
-	"time"
 
-	"github.com/gomodule/redigo/redis"
-
-	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/protocol"
 )
 
@@ -32,36 +27,13 @@ const (
 	abandoned        // it returned before the call had a result
 )
 
-// A call is one Request that is under way. run owns the connection, and may be blocked in
-// the pool, in Dial or in the network. When the caller's context ends, the caller leaves
-// and interrupts the connection, so that run ends too.
-type call struct {
-	Request
-	pool  *redis.Pool
-	clock clock.Clock
-
-	// Used by run only, except as noted:
-	conn       redis.Conn // set before the stage sending; leave uses it from then on
-	notServing bool       // a server that does not serve has answered on conn
-	result     Result     // read by the caller after done is closed
-
-	done    chan struct{}  // closed when run has ended; nil when the caller executes run itself
-	helpers sync.WaitGroup // goroutines that leave started; joined by run
-
-	mu          sync.Mutex // guards the fields below, and Undo
-	stage       stage
-	caller      caller
-	sent        time.Time     // when the command was about to be sent
-	undoReplied chan struct{} // non-nil while undoBehind waits; closed when no reply to the undo can come any more
-}
-
 // run gets a connection, talks to Redis, and gives the connection back. It then undoes the
 // command if it has to.
-func (c *call) run(ctx context.Context) {
+func (c *Call) run(ctx context.Context) {
 	defer c.finish()
 	r := &c.result
 	r.Err = errNoResult // replaced below, unless Dial or TestOnBorrow calls runtime.Goexit
-	conn, err := connect(ctx, c.pool)
+	conn, err := connect(ctx, c.Pool)
 	if err != nil {
 		r.Err = err
 		return
@@ -98,7 +70,7 @@ func (c *call) run(ctx context.Context) {
 
 // finish ends run, even after a panic or a Goexit in Dial or TestOnBorrow. Otherwise the
 // caller would wait for ever.
-func (c *call) finish() {
+func (c *Call) finish() {
 	if c.result.Err == errNoResult && c.conn != nil {
 		c.result.Sent, c.result.Fate = c.sent, Unknown
 	}
@@ -111,7 +83,7 @@ func (c *call) finish() {
 
 // talk sends the command, waits for the replicas, and sends the command that follows the
 // confirmation.
-func (c *call) talk() (any, Fate, error) {
+func (c *Call) talk() (any, Fate, error) {
 	reply, err := c.roundTrip(&c.Command)
 	if AnsweredWith(err, "NOSCRIPT") {
 		withSource := c.Command.WithSource()
@@ -147,7 +119,7 @@ func (c *call) talk() (any, Fate, error) {
 
 // confirm blocks until the replicas have what the command wrote, or Wait has passed. Fewer
 // replicas are an error.
-func (c *call) confirm() error {
+func (c *Call) confirm() error {
 	wait := protocol.Wait(c.Replicas, c.Wait)
 	reply, err := c.roundTrip(&wait)
 	return confirmed(reply, err, c.Replicas)
@@ -170,7 +142,7 @@ func confirmed(reply any, err error, n int) error {
 }
 
 // roundTrip sends one command and receives its reply.
-func (c *call) roundTrip(command *protocol.Command) (any, error) {
+func (c *Call) roundTrip(command *protocol.Command) (any, error) {
 	if !c.enter(sending) {
 		return nil, errLeft
 	}
@@ -185,14 +157,14 @@ func (c *call) roundTrip(command *protocol.Command) (any, error) {
 }
 
 // receive receives one reply.
-func (c *call) receive() (any, error) {
+func (c *Call) receive() (any, error) {
 	reply, err := c.conn.Receive()
 	c.notServing = c.notServing || AnsweredWith(err, notServing...)
 	return reply, err
 }
 
 // enter begins stage s. It returns false when the caller has left.
-func (c *call) enter(s stage) bool {
+func (c *Call) enter(s stage) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.caller != waiting {

@@ -12,7 +12,7 @@ import (
 
 // leave ends the wait of the caller because of cause. It interrupts run, or sends the undo
 // behind the command. It returns what is known of the call within joinFor.
-func (c *call) leave(cause error) Result {
+func (c *Call) leave(cause error) Result {
 	c.mu.Lock()
 	stage := c.stage
 	c.caller = leaving
@@ -48,7 +48,7 @@ func (c *call) leave(cause error) Result {
 
 // abandon records that the caller returns without a result. It returns false when the call
 // has a result.
-func (c *call) abandon() (sent time.Time, ok bool) {
+func (c *Call) abandon() (sent time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stage == ended {
@@ -59,7 +59,7 @@ func (c *call) abandon() (sent time.Time, ok bool) {
 }
 
 // breakOff interrupts the connection, so that run does not stay blocked in it.
-func (c *call) breakOff() {
+func (c *Call) breakOff() {
 	defer c.helpers.Done()
 	interrupt(c.conn)
 }
@@ -69,7 +69,7 @@ func (c *call) breakOff() {
 // the command, and what the command acquires would remain. So the undo goes behind the
 // command on the same connection, where nothing can come between the two. When no reply
 // comes within undoFor, undoBehind interrupts the connection.
-func (c *call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
+func (c *Call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
 	defer c.helpers.Done()
 	c.helpers.Add(1)
 	timer := c.clock.AfterFunc(undoFor, c.breakOff)
@@ -86,7 +86,7 @@ func (c *call) undoBehind(undo protocol.Command, undoReplied <-chan struct{}) {
 
 // undoHere undoes a command that has a reply on the connection of the command, which leads
 // to the server that ran it. It reports whether the command is known to be undone.
-func (c *call) undoHere() bool {
+func (c *Call) undoHere() bool {
 	undo := c.undo()
 	if undo.Name == "" {
 		return false
@@ -99,14 +99,14 @@ func (c *call) undoHere() bool {
 // undoElsewhere undoes the command on another connection, and returns its new fate. The new
 // fate is Undone when the undo released something. Otherwise it is fate, because the
 // command may still reach Redis.
-func (c *call) undoElsewhere(ctx context.Context, fate Fate) Fate {
+func (c *Call) undoElsewhere(ctx context.Context, fate Fate) Fate {
 	undo := c.undo()
 	if undo.Name == "" {
 		return fate
 	}
 	ctx, cancel := clock.WithTimeout(context.WithoutCancel(ctx), undoFor)
 	defer cancel()
-	r := Do(ctx, c.pool, Request{Command: undo})
+	r := (&Call{Pool: c.Pool, Command: undo}).Do(ctx)
 	if released, err := protocol.ParseRelease(r.Reply); r.Err == nil && err == nil && released {
 		return Undone
 	}
@@ -114,7 +114,7 @@ func (c *call) undoElsewhere(ctx context.Context, fate Fate) Fate {
 }
 
 // undo returns the command that undoes the call's command. It is zero when there is none.
-func (c *call) undo() protocol.Command {
+func (c *Call) undo() protocol.Command {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.Undo
@@ -129,7 +129,7 @@ func isRelease(reply any) bool {
 
 // endTalk enters the stage closing. It reports whether the undo was sent behind the
 // command.
-func (c *call) endTalk() (undoSent bool) {
+func (c *Call) endTalk() (undoSent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stage = closing
@@ -137,7 +137,7 @@ func (c *call) endTalk() (undoSent bool) {
 }
 
 // endUndo ends undoBehind, because the reply to the undo has come or cannot come.
-func (c *call) endUndo() {
+func (c *Call) endUndo() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.undoReplied != nil {
@@ -148,7 +148,7 @@ func (c *call) endUndo() {
 
 // setEnded enters the stage ended. It returns whether the caller still waits for the
 // result.
-func (c *call) setEnded() caller {
+func (c *Call) setEnded() caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stage = ended

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/gomodule/redigo/redis"
@@ -20,8 +21,14 @@ const (
 	undoFor = time.Second
 )
 
-// A Request is a command, and what a call needs to know about it.
-type Request struct {
+// A Call is a command for Redis, and what to do about it. It is used for one Do, and must not
+// be changed after that.
+//
+// While a Call is under way, run owns the connection, and may be blocked in the Pool, in Dial
+// or in the network. When the caller's context ends, the caller leaves and interrupts the
+// connection, so that run ends too.
+type Call struct {
+	Pool    *redis.Pool
 	Command protocol.Command
 
 	// Replicas is the number of replicas that must confirm the write of Command within
@@ -41,6 +48,22 @@ type Request struct {
 	// Settled is called with the final fate of Command when Do has returned Unknown because
 	// its caller left before the call had a result. nil: nobody wants to know.
 	Settled func(Fate)
+
+	clock clock.Clock
+
+	// Used by run only, except as noted:
+	conn       redis.Conn // set before the stage sending; leave uses it from then on
+	notServing bool       // a server that does not serve has answered on conn
+	result     Result     // read by the caller after done is closed
+
+	done    chan struct{}  // closed when run has ended; nil when the caller executes run itself
+	helpers sync.WaitGroup // goroutines that leave started; joined by run
+
+	mu          sync.Mutex // guards the fields below, and Undo
+	stage       stage
+	caller      caller
+	sent        time.Time     // when the command was about to be sent
+	undoReplied chan struct{} // non-nil while undoBehind waits; closed when no reply to the undo can come any more
 }
 
 // A Fate is what became of the command of a call.
@@ -67,18 +90,18 @@ type Result struct {
 	Err   error // why there is no reply, or why Reply does not count
 }
 
-// Do makes one call on a connection of pool. It blocks until Redis has answered or ctx has
-// ended. When ctx ends while pool is dialling, Do returns at once. When ctx ends later, Do
+// Do makes the call on a connection of the Pool. It blocks until Redis has answered or ctx has
+// ended. When ctx ends while the Pool is dialling, Do returns at once. When ctx ends later, Do
 // returns after at most joinFor.
 //
-// A helper goroutine may outlive Do. A helper that is stuck in the pool's Dial ends when
+// A helper goroutine may outlive Do. A helper that is stuck in the Pool's Dial ends when
 // Dial returns, and sends nothing. A helper that undoes the command ends within undoFor on
 // the same connection, or within twice undoFor when it has to use another connection.
-func Do(ctx context.Context, pool *redis.Pool, r Request) Result {
+func (c *Call) Do(ctx context.Context) Result {
 	if ctx.Err() != nil {
 		return Result{Err: context.Cause(ctx)}
 	}
-	c := &call{Request: r, pool: pool, clock: clock.FromContext(ctx)}
+	c.clock = clock.FromContext(ctx)
 	if ctx.Done() == nil {
 		c.run(ctx)
 		trace.Called(ctx, c.clock.Now(), c.result.Err)

@@ -33,7 +33,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *locktest.World, pool *red
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		pool := redistest.Pool(t, w.Network.Dial)
 		for _, command := range []protocol.Command{acquire, release} {
-			if r := wire.Do(t.Context(), pool, wire.Request{Command: command}); r.Err != nil {
+			if r := (&wire.Call{Pool: pool, Command: command}).Do(t.Context()); r.Err != nil {
 				t.Fatal(r.Err)
 			}
 		}
@@ -56,7 +56,7 @@ func TestFates(t *testing.T) {
 		"nothing is wrong": {nothing, 0, wire.Answered, true},
 		"nobody can connect": {func(t *testing.T, w *locktest.World, pool *redis.Pool) {
 			w.Disconnect()
-			wire.Do(t.Context(), pool, wire.Request{Command: acquire}) // meets the broken connection
+			(&wire.Call{Pool: pool, Command: acquire}).Do(t.Context()) // meets the broken connection
 		}, 0, wire.NotSent, false},
 		"refused": {func(_ *testing.T, w *locktest.World, _ *redis.Pool) {
 			w.Server.SetError("NOPERM x")
@@ -85,7 +85,7 @@ func TestFates(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *locktest.World, pool *redis.Pool) {
 				test.fault(t, w, pool)
 				before := time.Now()
-				r := wire.Do(t.Context(), pool, wire.Request{Command: acquire, Replicas: test.replicas, Undo: release})
+				r := (&wire.Call{Pool: pool, Command: acquire, Replicas: test.replicas, Undo: release}).Do(t.Context())
 				if r.Fate != test.want || (r.Err == nil) != (test.want == wire.Answered) {
 					t.Errorf("fate %v, %v, want fate %v", r.Fate, r.Err, test.want)
 				}
@@ -116,7 +116,7 @@ func TestCallerLeaves(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(time.Second, func() { cancel(why) })
 				start := time.Now()
-				r := wire.Do(ctx, pool, wire.Request{Command: acquire, Undo: release})
+				r := (&wire.Call{Pool: pool, Command: acquire, Undo: release}).Do(ctx)
 				if r.Err != why || r.Fate != wire.Unknown {
 					t.Errorf("fate %v, %v, want %v and the cause", r.Fate, r.Err, wire.Unknown)
 				}
@@ -140,7 +140,7 @@ func TestContextThatHasEndedSendsNothing(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("why")
 		cancel(why)
-		if r := wire.Do(ctx, pool, wire.Request{Command: acquire}); r.Err != why || r.Fate != wire.NotSent {
+		if r := (&wire.Call{Pool: pool, Command: acquire}).Do(ctx); r.Err != why || r.Fate != wire.NotSent {
 			t.Errorf("fate %v, %v, want %v and the cause", r.Fate, r.Err, wire.NotSent)
 		}
 		if got := w.Server.CommandCount(); got != before {
@@ -161,7 +161,7 @@ func TestCallerLeavesADial(t *testing.T) {
 		defer cancel()
 		before := w.Server.CommandCount()
 		start := time.Now()
-		r := wire.Do(ctx, pool, wire.Request{Command: acquire, Undo: release})
+		r := (&wire.Call{Pool: pool, Command: acquire, Undo: release}).Do(ctx)
 		if !errors.Is(r.Err, context.DeadlineExceeded) || r.Fate != wire.NotSent || time.Since(start) != time.Second {
 			t.Errorf("fate %v, %v after %v, want %v, a timeout, after 1s", r.Fate, r.Err, time.Since(start), wire.NotSent)
 		}
@@ -184,13 +184,14 @@ func TestConfirmedCommandFollows(t *testing.T) {
 					w.Network.Next(locktest.Sends("PUBLISH"), fate)
 				}
 				var given any
-				r := wire.Do(t.Context(), pool, wire.Request{
-					Command: acquire, Replicas: 1, Undo: release,
+				call := &wire.Call{
+					Pool: pool, Command: acquire, Replicas: 1, Undo: release,
 					Confirmed: func(reply any) (then, undo protocol.Command) {
 						given = reply
 						return keys.Announce(announcement), release
 					},
-				})
+				}
+				r := call.Do(t.Context())
 				if r.Err != nil || r.Fate != wire.Answered || given == nil {
 					t.Errorf("fate %v, %v, reply %v, want %v", r.Fate, r.Err, given, wire.Answered)
 				}
@@ -211,10 +212,10 @@ func TestTrace(t *testing.T) {
 			}
 			errs = append(errs, err)
 		}})
-		wire.Do(ctx, pool, wire.Request{Command: acquire})
+		(&wire.Call{Pool: pool, Command: acquire}).Do(ctx)
 		w.Server.SetError("NOPERM x")
-		wire.Do(ctx, pool, wire.Request{Command: acquire})
-		wire.Do(trace.Without(ctx), pool, wire.Request{Command: acquire})
+		(&wire.Call{Pool: pool, Command: acquire}).Do(ctx)
+		(&wire.Call{Pool: pool, Command: acquire}).Do(trace.Without(ctx))
 		if len(errs) != 2 || errs[0] != nil || !wire.AnsweredWith(errs[1], "NOPERM") || wire.AnsweredWith(errs[1], "READONLY") {
 			t.Errorf("traced %v, want nil and NOPERM", errs)
 		}
