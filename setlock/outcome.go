@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"example.com/setlock/internal/protocol"
-	"example.com/setlock/internal/trace"
 	"example.com/setlock/internal/wire"
 )
 
@@ -30,13 +29,13 @@ func (r *renewer) answer(b *batch, i int, both bool, result wire.Result) {
 	}
 	defer e.calls.Done()
 	if err == nil {
-		trace.Called(e.trace, now, nil)
+		e.trace.Called(now, nil)
 	}
 	switch {
 	case err == nil && !mine:
-		trace.Renewed(e.trace, 0, errTaken)
+		e.trace.Renewed(0, errTaken)
 	case err == nil && late == nil:
-		trace.Renewed(e.trace, now.Sub(result.Sent), nil)
+		e.trace.Renewed(now.Sub(result.Sent), nil)
 	}
 	if err == nil && mine && both {
 		e.hold.fenceKey.set(result.Sent.Sub(e.hold.acquired), time.Duration(e.remote.lease))
@@ -129,12 +128,12 @@ func (r *renewer) failed(e *renewal, b *batch, err error, now time.Time) {
 // report reports to a trace that a renewal failed at now. It does so in a goroutine of its
 // own, because a trace may block for long in a function of the user.
 func (e *renewal) report(now time.Time, err error) {
-	if !trace.On(e.trace) {
+	if !e.trace.On() {
 		return
 	}
 	e.calls.Go(func() {
-		trace.Called(e.trace, now, err)
-		trace.Renewed(e.trace, 0, err)
+		e.trace.Called(now, err)
+		e.trace.Renewed(0, err)
 	})
 }
 

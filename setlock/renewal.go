@@ -10,6 +10,7 @@ import (
 	"example.com/setlock/internal/clock"
 	"example.com/setlock/internal/notify"
 	"example.com/setlock/internal/protocol"
+	"example.com/setlock/internal/trace"
 )
 
 // A renewal is a session as its renewer knows it: how long the session may be trusted, and
@@ -17,7 +18,7 @@ import (
 type renewal struct {
 	remote *remote
 	hold   *hold
-	trace  context.Context    // has the trace of the session and nothing else
+	trace  *trace.Trace       // of the context of the Do
 	lost   func(reason error) // ends the session
 	taken  func()             // ends the session because the key is no longer its key
 

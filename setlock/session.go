@@ -52,7 +52,7 @@ func newSession(ctx context.Context, r *remote, holds *holds) *session {
 // start begins the session with h, the hold that was acquired.
 func (s *session) start(h *hold) {
 	s.renewal = &renewal{
-		remote: s.remote, hold: h, trace: trace.Only(s.base), lost: s.lose, taken: s.taken,
+		remote: s.remote, hold: h, trace: trace.Of(s.base), lost: s.lose, taken: s.taken,
 		trust: trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)},
 	}
 	s.shared = openShared(s.remote.pool)
@@ -89,7 +89,7 @@ func (s *session) loseIf(reason error, alsoOver bool) {
 		go func() { // joined by end
 			defer s.renewal.calls.Done()
 			s.cancel(cause)
-			trace.Lost(s.renewal.trace, s.renewal.hold.fence, cause) // may block in a function of the user
+			s.renewal.trace.Lost(s.renewal.hold.fence, cause) // may block in a function of the user
 		}()
 	}
 	// Another goroutine may have set s.lost without having cancelled ctx yet. The caller

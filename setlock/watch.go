@@ -63,7 +63,7 @@ func (l *Lock) Watch(ctx context.Context) <-chan Holder {
 // look is due when announcements arrive, or when patience has passed.
 func (l *Lock) watch(ctx context.Context, out chan<- Holder, patience time.Duration) {
 	defer close(out)
-	c, r := clock.FromContext(ctx), l.remote()
+	c, tracer, r := clock.FromContext(ctx), trace.Of(ctx), l.remote()
 	shared := openShared(l.Pool)
 	defer shared.close()
 	heard := newSignal()
@@ -82,7 +82,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder, patience time.Durat
 		timer = c.NewTimer(patience)
 	)
 	defer timer.Stop()
-	trace.Pushed(ctx, v.up)
+	tracer.Pushed(v.up)
 	for {
 		look := noReason
 		select {
@@ -95,7 +95,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder, patience time.Durat
 			message, mayMiss, up := announcements.Take()
 			if up != v.up {
 				v.pushed(up, c.Now())
-				trace.Pushed(ctx, up)
+				tracer.Pushed(up)
 			}
 			if mayMiss || !up {
 				v.mayHaveMissed()
@@ -136,7 +136,7 @@ func (l *Lock) watch(ctx context.Context, out chan<- Holder, patience time.Durat
 			} else {
 				pause.Reset()
 				report, suspected := v.looked(s, look, sent, c.Now())
-				trace.Looked(ctx, !s.holder.Nobody() && s.same(v.seen), s.holder.Remaining < 0)
+				tracer.Looked(!s.holder.Nobody() && s.same(v.seen), s.holder.Remaining < 0)
 				if report {
 					pending = out
 				}

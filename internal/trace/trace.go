@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A Trace is a set of functions that are called when something happens. Any of them may be
-// nil. They are called from several goroutines, even at the same time, and must not block.
+// A Trace is a set of functions that are called when something happens. NewContext replaces
+// those that are nil by functions that do nothing. The functions are called from several goroutines, even at the same time, and must not block.
 type Trace struct {
 	// Called is called when a call to Redis has ended. err is nil when Redis has answered
 	// as a server that works does, whatever the answer was.
@@ -34,75 +34,54 @@ type Trace struct {
 
 type key struct{}
 
-var none Trace
+// none is the Trace of a context that carries none.
+var none = new(Trace).fill()
 
-// NewContext returns a context derived from ctx. t traces the calls under this context.
+// fill sets the functions of t that are nil, and returns t.
+func (t *Trace) fill() *Trace {
+	if t.Called == nil {
+		t.Called = func(time.Time, error) {}
+	}
+	if t.Renewed == nil {
+		t.Renewed = func(time.Duration, error) {}
+	}
+	if t.Looked == nil {
+		t.Looked = func(bool, bool) {}
+	}
+	if t.Lost == nil {
+		t.Lost = func(int64, error) {}
+	}
+	if t.Pushed == nil {
+		t.Pushed = func(bool) {}
+	}
+	return t
+}
+
+// NewContext returns a context derived from ctx. t traces the calls under this context. t must
+// not be changed after that.
 func NewContext(ctx context.Context, t *Trace) context.Context {
-	return context.WithValue(ctx, key{}, t)
+	return context.WithValue(ctx, key{}, t.fill())
 }
 
 // Without returns ctx, or a context derived from ctx. Nothing traces the calls under this
 // context.
 func Without(ctx context.Context) context.Context {
-	if from(ctx) == &none {
+	if Of(ctx) == none {
 		return ctx
 	}
-	return NewContext(ctx, nil)
+	return context.WithValue(ctx, key{}, none)
 }
 
-// Only returns a context that has the Trace of ctx and nothing else of ctx.
-func Only(ctx context.Context) context.Context {
-	if t := from(ctx); t != &none {
-		return NewContext(context.Background(), t)
-	}
-	return context.Background()
-}
-
-// On reports whether ctx carries a Trace.
-func On(ctx context.Context) bool { return from(ctx) != &none }
-
-// from returns the Trace that ctx carries, or an empty one.
-func from(ctx context.Context) *Trace {
-	if t, _ := ctx.Value(key{}).(*Trace); t != nil {
+// Of returns the Trace that ctx carries, or one whose functions do nothing.
+func Of(ctx context.Context) *Trace {
+	if t, ok := ctx.Value(key{}).(*Trace); ok {
 		return t
 	}
-	return &none
+	return none
 }
 
-// Called calls Called of the Trace that ctx carries, if there is one.
-func Called(ctx context.Context, at time.Time, err error) {
-	if f := from(ctx).Called; f != nil {
-		f(at, err)
-	}
-}
-
-// Renewed calls Renewed of the Trace that ctx carries, if there is one.
-func Renewed(ctx context.Context, took time.Duration, err error) {
-	if f := from(ctx).Renewed; f != nil {
-		f(took, err)
-	}
-}
-
-// Looked calls Looked of the Trace that ctx carries, if there is one.
-func Looked(ctx context.Context, held, endless bool) {
-	if f := from(ctx).Looked; f != nil {
-		f(held, endless)
-	}
-}
-
-// Lost calls Lost of the Trace that ctx carries, if there is one.
-func Lost(ctx context.Context, fence int64, err error) {
-	if f := from(ctx).Lost; f != nil {
-		f(fence, err)
-	}
-}
-
-// Pushed calls Pushed of the Trace that ctx carries, if there is one.
-func Pushed(ctx context.Context, up bool) {
-	if f := from(ctx).Pushed; f != nil {
-		f(up)
-	}
-}
+// On reports whether t is the Trace of a context that carries one.
+func (t *Trace) On() bool { return t != none }
 
 // SessionKey is the key of the session in the context of the function of a Do.
 type SessionKey struct{}

@@ -104,7 +104,7 @@ func (c *Call) Do(ctx context.Context) Result {
 	c.clock = clock.FromContext(ctx)
 	if ctx.Done() == nil {
 		c.run(ctx)
-		trace.Called(ctx, c.clock.Now(), c.result.Err)
+		trace.Of(ctx).Called(c.clock.Now(), c.result.Err)
 		return c.result
 	}
 	c.done = make(chan struct{})
@@ -120,7 +120,7 @@ func (c *Call) Do(ctx context.Context) Result {
 		result = c.leave(context.Cause(ctx))
 	}
 	if result.Err == nil || ctx.Err() == nil || errors.Is(result.Err, context.DeadlineExceeded) {
-		trace.Called(ctx, c.clock.Now(), result.Err)
+		trace.Of(ctx).Called(c.clock.Now(), result.Err)
 	}
 	return result
 }
