@@ -1,4 +1,4 @@
-# Short names for the commands of README.md and .ci/run. .ci/run runs all that a change must pass.
+# Short names for the commands of README.md, docs/ and .ci/run. .ci/run runs all that a change must pass.
 
 BENCH = .
 BENCHTIME = 1x

@@ -16,21 +16,21 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// byHand returns the command of the README that forces a failover, as a shell takes it.
+// byHand returns the command of docs/operations.md that forces a failover, as a shell takes it.
 func byHand(t *testing.T) (command string) {
 	t.Helper()
-	b, err := os.ReadFile("../README.md")
+	b, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile(`(?m)^    (redis-cli EVAL ".*" 1 scheduler)$`).FindAllStringSubmatch(string(b), -1)
 	if len(found) != 1 {
-		t.Fatalf("%d commands in the README, want one", len(found))
+		t.Fatalf("%d commands in docs/operations.md, want one", len(found))
 	}
 	return found[0][1]
 }
 
-// The command of the README tells the leader at once. The next leader is elected when the expiry has
+// The command of docs/operations.md tells the leader at once. The next leader is elected when the expiry has
 // passed that the key had, and two never lead.
 func TestFailoverByHand(t *testing.T) {
 	script := regexp.MustCompile(`"(.*)"`).FindStringSubmatch(byHand(t))[1]

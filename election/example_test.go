@@ -18,7 +18,7 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// A scheduler that runs on one of several machines at a time. The README shows this example.
+// A scheduler that runs on one of several machines at a time.
 func Example() {
 	pool := &redis.Pool{
 		MaxIdle: 4,

@@ -63,7 +63,7 @@ func TestHandOverIsPushed(t *testing.T) {
 	}
 }
 
-// TestHandOverWithoutPush proves what the README says of a hand-over that is not announced.
+// TestHandOverWithoutPush proves what docs/guarantees.md says of a hand-over that is not announced.
 func TestHandOverWithoutPush(t *testing.T) {
 	for command, bound := range map[string]time.Duration{"SUBSCRIBE": lease / 10, "PUBLISH": lease} {
 		t.Run(command+" refused", func(t *testing.T) {

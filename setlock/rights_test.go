@@ -17,9 +17,9 @@ import (
 	"example.com/setlock/setlock"
 )
 
-// The rights that the README lists, for the key k.
+// The rights that docs/redis.md lists, for the key k.
 var rights = func() []string {
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/redis.md")
 	if err != nil {
 		panic(err)
 	}
@@ -86,11 +86,11 @@ func everything(t *testing.T, s *redistest.Server, rights []string) map[string]e
 func TestRights(t *testing.T) {
 	t.Parallel()
 	if len(rights) < 15 {
-		t.Fatalf("the README lists the rights %v", rights)
+		t.Fatalf("docs/redis.md lists the rights %v", rights)
 	}
 	s := redistest.NewServer(t)
 	if failed := everything(t, s, rights); len(failed) != 0 {
-		t.Errorf("with the rights of the README: %v", failed)
+		t.Errorf("with the rights of docs/redis.md: %v", failed)
 	}
 	soft := []string{"+publish", "+subscribe", "+unsubscribe", "+ping", "&setlock:k", "+wait"}
 	for i, right := range rights {
@@ -113,7 +113,7 @@ func TestRights(t *testing.T) {
 			}
 		}
 		if len(failed) == 0 && right != "+eval" { // the scripts are loaded by now
-			t.Errorf("without %s everything works: the README asks for too much", right)
+			t.Errorf("without %s everything works: docs/redis.md asks for too much", right)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func newScheduler(pool *redis.Pool, job func()) *election.Election {
 	}
 }
 
-// The documentation of the package and the README show this test.
+// The documentation of the package and docs/testing.md show this test.
 func TestFailover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := setlocktest.NewServer(t)
