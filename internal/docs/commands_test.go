@@ -25,11 +25,11 @@ type rule struct {
 // rules are the commands of the documentation. A command that is not here fails the test.
 var rules = map[string]rule{
 	"go run ./examples/leader": {run: func(t *testing.T, command string) {
-		shell(t, root, command+" -for 6s", "leads")
+		shell(t, root, command+" -for 10s", "leads")
 	}},
 	"go run ./examples/leader -redis localhost:6379 -id a -lease 5s": {run: func(t *testing.T, command string) {
 		server := redistest.NewServer(t)
-		shell(t, root, strings.Replace(command, "localhost:6379", server.Addr, 1)+" -for 3s", "leads")
+		shell(t, root, strings.Replace(command, "localhost:6379", server.Addr, 1)+" -for 6s", "leads")
 	}},
 	"go test ./...": {
 		because: "it is the command that runs this test", proof: ".ci/run", text: "\ngo test ./...\n",
