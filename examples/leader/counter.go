@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/examples/leader/internal/timeline"
 	"example.com/setlock/setlock"
 )
 
@@ -36,7 +37,7 @@ var errStale = errors.New("stale fence")
 type counter struct {
 	pool *redis.Pool
 	key  string
-	say  func(format string, args ...any)
+	tell func(timeline.Event) timeline.Event // tells of the steps
 }
 
 // counterKey returns the key of the counter that belongs to the lock with the given key. Both keys
@@ -60,14 +61,16 @@ func (c *counter) work(ctx context.Context) error {
 	ticker := time.NewTicker(countEvery)
 	defer ticker.Stop()
 	for {
+		sent := time.Now()
 		count, err := c.step(ctx, fence)
 		switch {
 		case err == nil:
-			c.say("counts %d", count)
+			c.tell(timeline.Event{Time: sent, Kind: timeline.Counts, Fence: fence, Count: count, Text: fmt.Sprintf("counts %d", count)})
 		case errors.Is(err, errStale):
+			c.tell(timeline.Event{Time: sent, Kind: timeline.Refused, Fence: fence, Text: "must not count: " + err.Error()})
 			return err
 		case ctx.Err() == nil:
-			c.say("cannot count: %v", err)
+			c.tell(timeline.Event{Kind: timeline.Note, Text: fmt.Sprintf("cannot count: %v", err)})
 		}
 		select {
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/examples/leader/internal/timeline"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
 )
@@ -57,7 +58,7 @@ func TestWork(t *testing.T) {
 		server := redistest.NewEmbedded(t)
 		pool := redistest.Pool(t, server.Dial)
 		var said []string
-		c := &counter{pool: pool, key: "c", say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+		c := &counter{pool: pool, key: "c", tell: func(e timeline.Event) timeline.Event { said = append(said, e.Text); return e }}
 		lock := &setlock.Lock{Key: "k", Pool: pool}
 
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second/2)

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
+	"example.com/setlock/examples/leader/internal/timeline"
 	"example.com/setlock/setlock"
 	"example.com/setlock/setlock/redispool"
 )
@@ -29,38 +29,42 @@ const (
 	grace = 5 * time.Second
 )
 
-// errOrphan ends the demo when its parent process has ended. When go run is killed, it leaves the
-// demo running, and no Ctrl-C reaches the demo any more.
-var errOrphan = errors.New("the parent process of the demo has ended")
+var (
+	// errOrphan ends the demo when its parent process has ended. When go run is killed, it leaves
+	// the demo running, and no Ctrl-C reaches the demo any more.
+	errOrphan = errors.New("the parent process of the demo has ended")
+	// errTwoLed is the result of a run in which two replicas led at the same time.
+	errTwoLed = errors.New("two replicas led at the same time")
+)
 
-// ids are the names of the replicas.
-var ids = []string{"a", "b", "c"}
-
-// A demo runs replicas as child processes and kills each leader. Only the goroutine of loop uses
-// its fields.
+// A demo runs replicas as child processes. Only the goroutine of loop uses the fields after orders.
 type demo struct {
 	config
-	addr     string // host:port of the embedded Redis
-	out      *printer
-	exe      string // this program
+	out     *printer
+	exe     string // this program
+	server  *miniredis.Miniredis
+	reports chan timeline.Event // from the children
+	exits   chan exit
+	waits   sync.WaitGroup
+	views   views
+	orders  chan order
+	over    chan struct{} // closed when loop has returned
+
+	ending   bool      // ctx has ended
+	until    time.Time // when it ended
+	failed   error     // why the demo cannot go on
+	down     bool      // Redis is stopped
+	auto     bool      // leaders are killed
+	ids      []string
 	children map[string]*child
-	exits    chan exit // has room for every child
-	waits    sync.WaitGroup
-
-	leader setlock.Holder
-	vacant time.Time // since when nobody leads; zero while there is a leader, and before the first
-}
-
-type child struct {
-	id      string
-	process *os.Process
-	killed  bool // by the demo
-}
-
-// An exit is the end of a child's process.
-type exit struct {
-	*child
-	state *os.ProcessState
+	line     timeline.Timeline
+	said     []timeline.Event // the last events with words
+	last     string           // who was elected last
+	headline string           // what just happened, in a sentence
+	leader   string           // the child that leads, by its own reports; "" for none
+	foreign  string           // a leader that is no child; "" for none
+	kill     *time.Timer
+	restart  *time.Timer
 }
 
 // runDemo shows an election until ctx ends. It leaves no process behind.
@@ -81,152 +85,216 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	}
 	defer pool.Close()
 
-	d := &demo{config: c, addr: server.Addr(), out: out, exe: exe, children: make(map[string]*child), exits: make(chan exit, len(ids))}
+	d := &demo{
+		config: c, out: out, exe: exe, server: server,
+		reports: make(chan timeline.Event), exits: make(chan exit), orders: make(chan order), over: make(chan struct{}),
+		auto: true, ids: []string{"a", "b", "c"}, children: make(map[string]*child),
+		line: timeline.Timeline{Wake: c.lease / 10},
+	}
 	until := "until Ctrl-C"
 	if c.limit > 0 {
 		until = fmt.Sprintf("for %v", c.limit)
 	}
-	d.say("embedded Redis on %s, lease %v, kills each leader after %v, %s", d.addr, c.lease, killAfter, until)
-	d.say("another replica joins with: -redis %s -key %q -lease %v -id x", d.addr, c.key, c.lease)
-	watching, cancel := context.WithCancel(ctx)
-	watch := (&setlock.Lock{Key: c.key, Pool: pool, Lease: c.lease}).Watch(watching)
-	err = d.loop(watching, watch)
-	cause := context.Cause(ctx)
-	cancel()
+	d.say("embedded Redis on %s, lease %v, kills each leader after %v, %s", server.Addr(), c.lease, killAfter, until)
+	d.say("another replica joins with: -redis %s -key %q -lease %v -id x", server.Addr(), c.key, c.lease)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := (&setlock.Lock{Key: c.key, Pool: pool, Lease: c.lease}).Watch(ctx)
+	d.loop(ctx, cancel, watch)
 	d.waits.Wait()
-	close(d.exits)
-	for x := range d.exits {
-		d.ended(watching, x)
-	}
-	for range watch {
-	}
-	if err == nil {
-		d.say("and all replicas have ended: %v", cause)
-	}
-	return err
+	d.say("and all replicas have ended: %v", context.Cause(ctx))
+	return d.result()
 }
 
-func (d *demo) say(format string, args ...any) { d.out.line(demoName, format, args...) }
+func (d *demo) say(format string, args ...any) {
+	d.tell(timeline.Event{Who: demoName, Kind: timeline.Note, Text: fmt.Sprintf(format, args...)})
+}
 
-// loop runs until ctx ends. The end of ctx closes watch and asks the children to end.
-func (d *demo) loop(ctx context.Context, watch <-chan setlock.Holder) error {
-	kill, restart := time.NewTimer(killAfter), time.NewTimer(restartAfter)
-	kill.Stop()
-	restart.Stop()
+// tell prints and remembers e.
+func (d *demo) tell(e timeline.Event) { d.remember(d.out.tell(e)) }
+
+// record remembers e, and prints it only as JSON.
+func (d *demo) record(e timeline.Event) timeline.Event {
+	e = d.out.record(e)
+	d.remember(e)
+	return e
+}
+
+// remember records e, of the demo or of a child, for the timeline and the page.
+func (d *demo) remember(e timeline.Event) {
+	d.line.Add(e)
+	if e.Text != "" && e.Kind != timeline.Counts {
+		d.said = append(d.said, e)
+		d.said = d.said[max(0, len(d.said)-shown):]
+	}
+}
+
+// loop runs until ctx has ended and then all children have. An error that it cannot go on with ends
+// ctx, by cancel.
+func (d *demo) loop(ctx context.Context, cancel context.CancelCauseFunc, watch <-chan setlock.Holder) {
+	defer close(d.over)
+	d.kill, d.restart = time.NewTimer(killAfter), time.NewTimer(restartAfter)
+	d.kill.Stop()
+	d.restart.Stop()
 	parent, look := os.Getppid(), time.NewTicker(lookEvery)
 	defer look.Stop()
-	if err := d.startMissing(ctx); err != nil {
-		return err
+	frame := time.NewTicker(frameEvery)
+	defer frame.Stop()
+	ended := ctx.Done()
+	if d.failed = d.startMissing(ctx); d.failed != nil {
+		cancel(d.failed)
 	}
-	for {
+	for !d.ending || watch != nil || len(d.children) > 0 {
+		var err error
 		select {
+		case <-ended:
+			d.ends()
+			ended = nil
 		case h, open := <-watch:
 			if !open {
-				return nil
-			}
-			d.sees(h)
-			if h.Nobody() {
+				watch = nil
 				break
 			}
-			kill.Reset(killAfter)
-			if err := d.startMissing(ctx); err != nil {
-				return err
-			}
-		case <-kill.C:
-			d.killLeader()
+			err = d.sees(ctx, h)
+		case e := <-d.reports:
+			err = d.hears(ctx, e)
 		case x := <-d.exits:
-			d.ended(ctx, x)
-			if !x.killed || d.vacant.IsZero() {
-				restart.Reset(restartAfter) // in the other case, when the next leader is seen
-			}
+			d.ended(x)
+		case o := <-d.orders:
+			o.result <- d.obey(ctx, o)
+		case <-d.kill.C:
+			d.killLeader()
+		case <-d.restart.C:
+			err = d.startMissing(ctx)
 		case <-look.C:
 			if os.Getppid() != parent {
-				return errOrphan
+				err = errOrphan
 			}
-		case <-restart.C:
-			if err := d.startMissing(ctx); err != nil {
-				return err
-			}
+		case <-frame.C:
+		}
+		if err != nil {
+			d.failed = err
+			cancel(err)
+		}
+		d.views.show(d.view)
+	}
+}
+
+// ends begins the end of the demo. The end of ctx asks the children to end. One that is paused or cut
+// off would not end.
+func (d *demo) ends() {
+	d.ending = true
+	d.until = time.Now().Round(0)
+	for _, c := range d.children {
+		if c.paused {
+			d.record(timeline.Event{Who: c.id, Kind: timeline.Resumed})
+			resume(c.process)
+		}
+		c.gate.Heal()
+	}
+}
+
+// sees takes note of a leader that reports nothing, because another terminal has started it.
+func (d *demo) sees(ctx context.Context, h setlock.Holder) error {
+	if d.foreign != "" {
+		d.record(timeline.Event{Who: d.foreign, Kind: timeline.Unseen, Text: "is not seen to lead any more"})
+		d.foreign = ""
+	}
+	if h.Nobody() {
+		return nil
+	}
+	if d.children[h.Owner] == nil {
+		d.foreign = h.Owner
+		e := d.record(timeline.Event{Who: h.Owner, Kind: timeline.Seen, Fence: h.Fence, Text: "is seen to lead"})
+		d.greet(e)
+	}
+	return d.startMissing(ctx)
+}
+
+// hears takes note of what a child reports. The child has printed its words.
+func (d *demo) hears(ctx context.Context, e timeline.Event) error {
+	d.remember(e)
+	switch e.Kind {
+	case timeline.Elected:
+		d.leader = e.Who
+		d.kill.Reset(killAfter)
+		d.greet(e)
+		return d.startMissing(ctx)
+	case timeline.Told:
+		if d.leader == e.Who {
+			d.leader = ""
 		}
 	}
+	return nil
 }
 
-// sees records and prints the new leader.
-func (d *demo) sees(h setlock.Holder) {
-	led := !d.leader.Nobody()
-	d.leader = h
-	switch {
-	case !h.Nobody() && !d.vacant.IsZero():
-		d.say("sees %s lead; nobody led for %v", h.Owner, time.Since(d.vacant).Round(time.Millisecond))
-		d.vacant = time.Time{}
-	case !h.Nobody():
-		d.say("sees %s lead", h.Owner)
-	case led && d.vacant.IsZero():
-		d.vacant = time.Now() // the leader has handed over, or its lease has run out
+// greet tells of a new leader, and for how long there was none before it.
+func (d *demo) greet(e timeline.Event) {
+	d.last = e.Who
+	for _, g := range timeline.Gaps(d.line.Terms(e.Time), e.Time) {
+		if g.To.Equal(e.Time) && !g.Open {
+			gap := g.Length().Round(time.Millisecond)
+			d.say("sees %s lead; nobody led for %v", e.Who, gap)
+			d.headline = fmt.Sprintf("%s leads. Nobody led for %v, because %s %s.", e.Who, gap, g.Who, g.After)
+			return
+		}
 	}
-}
-
-// killLeader kills the leader, as kill -9 does, if the leader lives and is one of the children.
-func (d *demo) killLeader() {
-	c := d.children[d.leader.Owner]
-	if c == nil || !d.vacant.IsZero() {
-		return
-	}
-	d.say("kills %s, which cannot hand over: its lease must run out", c.id)
-	c.killed = true
-	d.vacant = time.Now()
-	c.process.Kill() // an error means that the process has ended already
+	d.say("sees %s lead", e.Who)
+	d.headline = e.Who + " leads."
 }
 
 // ended records the end of a child. It prints the end unless the end is expected, because the demo
-// has killed the child or because ctx has ended.
-func (d *demo) ended(ctx context.Context, x exit) {
+// has killed the child or because the demo ends.
+func (d *demo) ended(x exit) {
 	delete(d.children, x.id)
-	if x.killed || ctx.Err() != nil && x.state.ExitCode() == 0 {
-		return
+	led := d.leader == x.id
+	if led {
+		d.leader = ""
 	}
-	d.say("%s has ended by itself: %v", x.id, x.state)
-	if x.id == d.leader.Owner && d.vacant.IsZero() {
-		d.vacant = time.Now()
+	e := timeline.Event{Time: x.time, Who: x.id, Kind: timeline.Dead, Text: "was killed"}
+	switch {
+	case x.killed:
+		d.record(e)
+		if led {
+			d.restart.Reset(d.lease + restartAfter) // or earlier, when the next leader is elected
+		} else {
+			d.restart.Reset(restartAfter)
+		}
+	case d.ending && x.state.ExitCode() == 0:
+		e.Text = "has ended"
+		d.record(e)
+	default:
+		e.Text = fmt.Sprintf("has ended by itself: %v", x.state)
+		d.record(e)
+		d.say("%s %s", x.id, e.Text)
+		d.restart.Reset(restartAfter)
 	}
 }
 
 // startMissing starts every replica that does not run.
 func (d *demo) startMissing(ctx context.Context) error {
-	for _, id := range ids {
-		if d.children[id] == nil {
-			if err := d.start(ctx, id); err != nil {
-				return fmt.Errorf("replica %s: %w", id, err)
-			}
+	for _, id := range d.ids {
+		if d.children[id] != nil || ctx.Err() != nil {
+			continue
+		}
+		c, err := startChild(ctx, d, id)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("replica %s: %w", id, err)
+		}
+		if err == nil {
+			d.children[id] = c
 		}
 	}
 	return nil
 }
 
-// start starts a replica. The demo holds the other end of the replica's standard input and writes
-// nothing to it. When ctx ends, the demo closes the input. When the demo dies, even by kill -9, the
-// system closes the input. In both cases the replica ends.
-func (d *demo) start(ctx context.Context, id string) error {
-	cmd := exec.CommandContext(ctx, d.exe,
-		"-redis", d.addr, "-id", id, "-key", d.key, "-lease", d.lease.String(), "-stdin")
-	cmd.Stdout, cmd.Stderr = d.out.w, os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return err
+// result prints the verdict. It returns why the run failed, if it did.
+func (d *demo) result() error {
+	v := d.line.Judge(d.until)
+	d.tell(timeline.Event{Who: demoName, Kind: timeline.Judgment, Text: "verdict: " + v.String(), Verdict: &v})
+	if v.Overlaps > 0 {
+		return errors.Join(d.failed, errTwoLed)
 	}
-	cmd.Cancel = stdin.Close
-	cmd.WaitDelay = grace
-	if err := cmd.Start(); err != nil {
-		if ctx.Err() != nil {
-			return nil // the demo is about to end
-		}
-		return err
-	}
-	c := &child{id: id, process: cmd.Process}
-	d.children[id] = c
-	d.waits.Go(func() {
-		cmd.Wait() // its error only repeats the state, or says that ctx ended
-		d.exits <- exit{c, cmd.ProcessState}
-	})
-	return nil
+	return d.failed
 }

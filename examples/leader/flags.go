@@ -31,6 +31,9 @@ type config struct {
 	http  string        // the address to listen on; "" for none
 	limit time.Duration // when to end; 0 for never
 	stdin bool          // end when standard input ends
+	json  bool          // print objects instead of lines
+
+	events bool // write events to standard error, for the parent process
 
 	server *redispool.Config // where Redis is; nil in the demo
 }
@@ -45,6 +48,8 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.http, "http", "", "with -redis: serve HTTP on this `address`: 200 on the leader, 503 elsewhere")
 	f.DurationVar(&c.limit, "for", 0, "end after this `time` (default: on Ctrl-C or SIGTERM)")
 	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input ends, for example because the parent process died")
+	f.BoolVar(&c.json, "json", false, "print one JSON object a line instead of words")
+	f.BoolVar(&c.events, "events", false, "with -redis: also write JSON objects to standard error, for a parent process")
 	return f
 }
 
@@ -87,7 +92,7 @@ func parse(args []string) (config, error) {
 	case given["redis"]:
 		err = c.replica(given)
 	default:
-		for _, name := range []string{"id", "http", "stdin"} {
+		for _, name := range []string{"id", "http", "stdin", "events"} {
 			if given[name] {
 				err = fmt.Errorf("-%s needs -redis", name)
 				break

@@ -5,7 +5,10 @@
 //	go run ./examples/leader
 //
 // The demo starts an embedded Redis and three replicas. It kills the leader every few seconds, and
-// prints for how long nobody led.
+// prints for how long nobody led. At its end, it prints a verdict: the longest time without a leader,
+// and whether two led at the same time. If two led, the exit code is 1. Package timeline says what is
+// measured. With -json, every line is a JSON object, and there are objects for the exact times at
+// which each term began and ended.
 //
 // The second form runs one replica on a real Redis. Start it in several terminals, each with an id
 // of its own:
@@ -31,9 +34,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
-	"time"
 )
 
 // Exit codes.
@@ -66,7 +67,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		ctx, cancel = context.WithTimeoutCause(ctx, c.limit, fmt.Errorf("-for %v is over", c.limit))
 		defer cancel()
 	}
-	out := &printer{w: stdout}
+	out := &printer{w: stdout, json: c.json}
+	if c.events {
+		// The parent may die first. A write to its pipe then returns an error and kills nobody.
+		signal.Ignore(syscall.SIGPIPE)
+		out.events = stderr
+	}
 	if c.server == nil {
 		err = runDemo(ctx, c, out)
 	} else {
@@ -77,18 +83,4 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitFailed
 	}
 	return exitOK
-}
-
-// A printer writes each line in one call of Write, so that processes can share an output.
-type printer struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-// line writes one line: the time, who, and the formatted text without secrets.
-func (p *printer) line(who, format string, args ...any) {
-	text := fmt.Sprintf("%s  %-4s  %s\n", time.Now().Format("15:04:05.000"), who, redact(fmt.Sprintf(format, args...)))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	io.WriteString(p.w, text)
 }

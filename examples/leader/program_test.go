@@ -29,6 +29,7 @@ func TestProgram(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, string){
 		"demo":             testDemo,
 		"demo interrupted": testDemoInterrupted,
+		"json":             testJSON,
 		"demo killed":      testDemoKilled,
 		"demo orphaned":    testDemoOrphaned,
 		"replicas":         testReplicas,
@@ -65,6 +66,9 @@ func testDemo(t *testing.T, path string) {
 			t.Errorf("counted %d after %d", n, last)
 		}
 		last = n
+	}
+	if lines := strings.Split(p.output(), "\n"); !strings.Contains(lines[len(lines)-1], "verdict: ") {
+		t.Errorf("the last line is %q, want the verdict", lines[len(lines)-1])
 	}
 	if strings.Contains(p.output(), "by itself") {
 		t.Error("a replica ended that was not killed")
@@ -189,6 +193,7 @@ func testReplicas(t *testing.T, path string) {
 
 	replicas[fourth].signal(os.Interrupt)
 	replicas[fourth].end(exitOK)
+	replicas[fourth].await(`verdict: led (once|\d times)`, 1)
 
 	// No two steps have counted the same, in all replicas.
 	seen := make(map[string]string)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"example.com/setlock/election"
+	"example.com/setlock/examples/leader/internal/timeline"
 	"example.com/setlock/setlock"
 )
 
@@ -29,6 +31,9 @@ const (
 	repeatEvery = 5 * time.Second
 )
 
+// orderResign is the line on standard input that makes a replica with -stdin resign.
+const orderResign = "resign"
+
 var errStdin = errors.New("standard input has ended")
 
 // runReplica runs one candidate until ctx ends. When Redis cannot be reached, the candidate prints
@@ -37,6 +42,7 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	say := func(format string, args ...any) { out.line(c.id, format, args...) }
+	own := &terms{id: c.id, out: out}
 
 	var listener net.Listener
 	if c.http != "" {
@@ -50,17 +56,21 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 		return fmt.Errorf("-redis: %w", err)
 	}
 	defer pool.Close()
-	work := &counter{pool: pool, key: counterKey(c.key), say: say}
+	work := &counter{pool: pool, key: counterKey(c.key), tell: own.tell}
 	e := &election.Election{
 		Lock:      &setlock.Lock{Key: c.key, Pool: pool, Owner: c.id, Lease: c.lease},
-		OnElected: work.work,
+		OnElected: own.of(work.work),
 	}
-	say("starts, pid %d, Redis on %s", os.Getpid(), c.server)
+	own.tell(timeline.Event{Kind: timeline.Began, Text: fmt.Sprintf("starts, pid %d, Redis on %s", os.Getpid(), c.server)})
 
 	if c.stdin {
 		// This goroutine is not joined, because nothing can interrupt a read of standard input.
 		go func() {
-			io.Copy(io.Discard, stdin)
+			for lines := bufio.NewScanner(stdin); lines.Scan(); {
+				if lines.Text() == orderResign {
+					e.Resign()
+				}
+			}
 			cancel(errStdin)
 		}()
 	}
@@ -91,6 +101,9 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 	}
 	if err == nil {
 		say("has ended: %v", cause)
+		if !c.events { // the parent judges
+			own.judge()
+		}
 	}
 	return err
 }

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/setlock/examples/leader/internal/timeline"
+)
+
+// A run in which two led fails, and so the program does.
+func TestTwoLedIsAnError(t *testing.T) {
+	start := time.Now()
+	after := func(d time.Duration) time.Time { return start.Add(d * time.Second) }
+	var printed bytes.Buffer
+	d := &demo{out: &printer{w: &printed}, until: after(10)}
+	d.line.Add(timeline.Event{Time: after(0), Who: "a", Kind: timeline.Elected})
+	d.line.Add(timeline.Event{Time: after(5), Who: "a", Kind: timeline.Told})
+	d.line.Add(timeline.Event{Time: after(5), Who: "b", Kind: timeline.Elected})
+	if err := d.result(); err != nil || !strings.Contains(printed.String(), "demo  verdict: ") {
+		t.Errorf("result = %v, printed %q, want nil and a verdict", err, printed.String())
+	}
+	d.line.Add(timeline.Event{Time: after(6), Who: "c", Kind: timeline.Elected})
+	if err := d.result(); !errors.Is(err, errTwoLed) || !strings.Contains(printed.String(), "TWO LED") {
+		t.Errorf("result = %v, printed %q, want errTwoLed", err, printed.String())
+	}
+}
+
+// With -json, the demo and its replicas print nothing but objects, and the verdict last.
+func testJSON(t *testing.T, path string) {
+	p := start(t, path, "-json", "-for", "2s", "-lease", "500ms")
+	p.end(exitOK)
+	kinds := make(map[timeline.Kind]int)
+	var last timeline.Event
+	for _, line := range strings.Split(p.output(), "\n") {
+		last = timeline.Event{}
+		if err := json.Unmarshal([]byte(line), &last); err != nil || last.Time.IsZero() || last.Who == "" || last.Kind == "" {
+			t.Errorf("%q is %+v (%v), want an event", line, last, err)
+		}
+		kinds[last.Kind]++
+	}
+	if kinds[timeline.Elected] != 1 || kinds[timeline.Told] != 1 || kinds[timeline.Began] != 3 || kinds[timeline.Dead] != 3 {
+		t.Errorf("events %v, want one term and three processes", kinds)
+	}
+	if last.Kind != timeline.Judgment || last.Verdict == nil || last.Verdict.Terms != 1 || last.Verdict.Overlaps != 0 {
+		t.Errorf("the last event is %+v, want the verdict on one term", last)
+	}
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"example.com/setlock/examples/leader/internal/timeline"
+)
+
+// A printer writes what happens, as lines for people or as JSON. It writes each line in one call of
+// Write, so that processes can share an output.
+type printer struct {
+	mu     sync.Mutex
+	w      io.Writer // nil: nothing is printed
+	json   bool
+	events io.Writer // receives each event as JSON, for the parent process; nil: nobody does
+}
+
+// line prints one line of words: the time, who, and the formatted text.
+func (p *printer) line(who, format string, args ...any) {
+	p.tell(timeline.Event{Who: who, Kind: timeline.Note, Text: fmt.Sprintf(format, args...)})
+}
+
+// tell prints e, and returns it as it was printed: with its time and without secrets.
+func (p *printer) tell(e timeline.Event) timeline.Event {
+	e = finished(e)
+	p.write(e, true)
+	return e
+}
+
+// record records e. Its words are not for people: another event tells them.
+func (p *printer) record(e timeline.Event) timeline.Event {
+	e = finished(e)
+	p.write(e, false)
+	return e
+}
+
+// finished returns e with a time and without secrets.
+func finished(e timeline.Event) timeline.Event {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	e.Time = e.Time.Round(0) // times of other processes have no monotonic clock either
+	e.Text = redact(e.Text)
+	return e
+}
+
+func (p *printer) write(e timeline.Event, words bool) {
+	object, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // no Event has a value that JSON lacks
+	}
+	object = append(object, '\n')
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.events != nil {
+		p.events.Write(object) // fails when the parent has died; standard input tells that
+	}
+	switch {
+	case p.w == nil:
+	case p.json:
+		p.w.Write(object)
+	case words:
+		fmt.Fprintf(p.w, "%s  %-4s  %s\n", e.Time.Format("15:04:05.000"), e.Who, e.Text)
+	}
+}
