@@ -39,7 +39,7 @@ type exit struct {
 // What the replica reports is sent to reports. Then its end is sent to exits, after Redis can be
 // reached through its gate no more. Somebody must receive both.
 func startChild(ctx context.Context, d *demo, id string) (*child, error) {
-	g, err := gate.New(d.server.Addr())
+	g, err := gate.New(d.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +54,9 @@ func startChild(ctx context.Context, d *demo, id string) (*child, error) {
 	}
 	cmd := exec.CommandContext(ctx, d.exe, args...)
 	cmd.Stdout, cmd.Stderr = d.out.w, w
+	if d.script != "" && !d.json {
+		cmd.Stdout = nil // a story is told in the lines of the demo
+	}
 	cmd.WaitDelay = grace
 	wakeWithUs(cmd)
 	stdin, err := cmd.StdinPipe()

@@ -23,6 +23,17 @@ type order struct {
 	result chan error
 }
 
+// do has the demo obey, and returns when it has.
+func (d *demo) do(o order) error {
+	o.result = make(chan error, 1)
+	select {
+	case d.orders <- o:
+		return <-o.result
+	case <-d.over:
+		return errEnding
+	}
+}
+
 // obey carries out an order, in the goroutine of loop.
 func (d *demo) obey(ctx context.Context, o order) error {
 	if d.ending {

@@ -43,6 +43,7 @@ type demo struct {
 	out     *printer
 	exe     string // this program
 	server  *miniredis.Miniredis
+	addr    string              // host:port of server
 	reports chan timeline.Event // from the children
 	exits   chan exit
 	waits   sync.WaitGroup
@@ -86,23 +87,33 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	defer pool.Close()
 
 	d := &demo{
-		config: c, out: out, exe: exe, server: server,
+		config: c, out: out, exe: exe, server: server, addr: server.Addr(),
 		reports: make(chan timeline.Event), exits: make(chan exit), orders: make(chan order), over: make(chan struct{}),
 		auto: true, ids: []string{"a", "b", "c"}, children: make(map[string]*child),
 		line: timeline.Timeline{Wake: c.lease / 10},
 	}
-	until := "until Ctrl-C"
-	if c.limit > 0 {
-		until = fmt.Sprintf("for %v", c.limit)
+	what := fmt.Sprintf("kills each leader after %v, until Ctrl-C", killAfter)
+	if c.script != "" {
+		d.auto, what = false, fmt.Sprintf("tells the story %q", c.script)
+	} else if c.limit > 0 {
+		what = fmt.Sprintf("kills each leader after %v, for %v", killAfter, c.limit)
 	}
-	d.say("embedded Redis on %s, lease %v, kills each leader after %v, %s", server.Addr(), c.lease, killAfter, until)
+	d.say("embedded Redis on %s, lease %v, %s", server.Addr(), c.lease, what)
 	d.say("another replica joins with: -redis %s -key %q -lease %v -id x", server.Addr(), c.key, c.lease)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := (&setlock.Lock{Key: c.key, Pool: pool, Lease: c.lease}).Watch(ctx)
+	var storyErr error
+	if c.script != "" {
+		d.waits.Go(func() {
+			storyErr = d.tellStories(ctx)
+			cancel(errTold)
+		})
+	}
 	d.loop(ctx, cancel, watch)
 	d.waits.Wait()
+	d.failed = errors.Join(d.failed, storyErr)
 	d.say("and all replicas have ended: %v", context.Cause(ctx))
 	return d.result()
 }
@@ -195,83 +206,6 @@ func (d *demo) ends() {
 	}
 }
 
-// sees takes note of a leader that reports nothing, because another terminal has started it.
-func (d *demo) sees(ctx context.Context, h setlock.Holder) error {
-	if d.foreign != "" {
-		d.record(timeline.Event{Who: d.foreign, Kind: timeline.Unseen, Text: "is not seen to lead any more"})
-		d.foreign = ""
-	}
-	if h.Nobody() {
-		return nil
-	}
-	if d.children[h.Owner] == nil {
-		d.foreign = h.Owner
-		e := d.record(timeline.Event{Who: h.Owner, Kind: timeline.Seen, Fence: h.Fence, Text: "is seen to lead"})
-		d.greet(e)
-	}
-	return d.startMissing(ctx)
-}
-
-// hears takes note of what a child reports. The child has printed its words.
-func (d *demo) hears(ctx context.Context, e timeline.Event) error {
-	d.remember(e)
-	switch e.Kind {
-	case timeline.Elected:
-		d.leader = e.Who
-		d.kill.Reset(killAfter)
-		d.greet(e)
-		return d.startMissing(ctx)
-	case timeline.Told:
-		if d.leader == e.Who {
-			d.leader = ""
-		}
-	}
-	return nil
-}
-
-// greet tells of a new leader, and for how long there was none before it.
-func (d *demo) greet(e timeline.Event) {
-	d.last = e.Who
-	for _, g := range timeline.Gaps(d.line.Terms(e.Time), e.Time) {
-		if g.To.Equal(e.Time) && !g.Open {
-			gap := g.Length().Round(time.Millisecond)
-			d.say("sees %s lead; nobody led for %v", e.Who, gap)
-			d.headline = fmt.Sprintf("%s leads. Nobody led for %v, because %s %s.", e.Who, gap, g.Who, g.After)
-			return
-		}
-	}
-	d.say("sees %s lead", e.Who)
-	d.headline = e.Who + " leads."
-}
-
-// ended records the end of a child. It prints the end unless the end is expected, because the demo
-// has killed the child or because the demo ends.
-func (d *demo) ended(x exit) {
-	delete(d.children, x.id)
-	led := d.leader == x.id
-	if led {
-		d.leader = ""
-	}
-	e := timeline.Event{Time: x.time, Who: x.id, Kind: timeline.Dead, Text: "was killed"}
-	switch {
-	case x.killed:
-		d.record(e)
-		if led {
-			d.restart.Reset(d.lease + restartAfter) // or earlier, when the next leader is elected
-		} else {
-			d.restart.Reset(restartAfter)
-		}
-	case d.ending && x.state.ExitCode() == 0:
-		e.Text = "has ended"
-		d.record(e)
-	default:
-		e.Text = fmt.Sprintf("has ended by itself: %v", x.state)
-		d.record(e)
-		d.say("%s %s", x.id, e.Text)
-		d.restart.Reset(restartAfter)
-	}
-}
-
 // startMissing starts every replica that does not run.
 func (d *demo) startMissing(ctx context.Context) error {
 	for _, id := range d.ids {
@@ -291,6 +225,9 @@ func (d *demo) startMissing(ctx context.Context) error {
 
 // result prints the verdict. It returns why the run failed, if it did.
 func (d *demo) result() error {
+	if d.script != "" && !d.json {
+		fmt.Fprintf(d.out.w, "\n%s\n", d.line.Text(d.until))
+	}
 	v := d.line.Judge(d.until)
 	d.tell(timeline.Event{Who: demoName, Kind: timeline.Judgment, Text: "verdict: " + v.String(), Verdict: &v})
 	if v.Overlaps > 0 {

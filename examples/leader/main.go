@@ -10,6 +10,12 @@
 // measured. With -json, every line is a JSON object, and there are objects for the exact times at
 // which each term began and ended.
 //
+// With -script, it tells stories instead, unattended: a leader dies, is paused, is cut off from Redis,
+// or Redis is away. A step that does not come in time is an error. At the end, it draws the timeline
+// as text:
+//
+//	go run ./examples/leader -script all
+//
 // The second form runs one replica on a real Redis. Start it in several terminals, each with an id
 // of its own:
 //
@@ -59,7 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "leader:", err, "(-help lists the flags)")
+		fmt.Fprintln(stderr, "leader:", err)
 		return exitUsage
 	}
 	if c.limit > 0 {

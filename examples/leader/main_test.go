@@ -56,7 +56,7 @@ const secret = "5ecret"
 func TestUsageErrors(t *testing.T) {
 	t.Setenv(redisURL, "")
 	for _, test := range []struct{ args, want string }{
-		{"-x", "-x"},
+		{"-x", "-help lists the flags"},
 		{"here", `unexpected argument "here"`},
 		{"-for 1s redis://:5ecret@h:1", "unexpected argument"},
 		{"-for -1s", "-for -1s is negative"},
@@ -87,6 +87,11 @@ func TestUsageErrors(t *testing.T) {
 		{"-redis redis://h:1/99999999999", "database"},
 		{"-redis redis://h:1?timeout=1", "unknown parameter timeout"},
 		{"-redis REDIS_URL", "REDIS_URL is empty"},
+		{"-script war", `-script "war" is none of failover, pause, partition, redis, all; for example: -script failover`},
+		{"-script=", `-script "" is none of`},
+		{"-script all -redis h:1", "-script is for the demo"},
+		{"-lease", "flag needs an argument: -lease; for example: -lease 2s"},
+		{"-for -key", "for flag -for: parse error; for example: -for 30s"},
 	} {
 		code, stdout, got := execute(t, strings.Fields(test.args)...)
 		if code != exitUsage || strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || stdout != "" {
@@ -96,6 +101,13 @@ func TestUsageErrors(t *testing.T) {
 			t.Errorf("leader %s: %q shows the password", test.args, got)
 		}
 	}
+	flags(new(config)).VisitAll(func(f *flag.Flag) {
+		if rightOnes[f.Name] == "" {
+			t.Errorf("there is no example of a right -%s", f.Name)
+		} else if _, err := parse(strings.Fields(rightOnes[f.Name])); err != nil {
+			t.Errorf("the example %q: %v", rightOnes[f.Name], err)
+		}
+	})
 	if code, stdout, stderr := execute(t, "-h"); code != exitOK || !strings.Contains(stdout, "-lease") || stderr != "" {
 		t.Errorf("-h: exit code %d, %q, %q, want %d and the flags", code, stdout, stderr, exitOK)
 	}

@@ -133,6 +133,23 @@ type views struct {
 	watchers map[chan *view]struct{}
 }
 
+// watch returns a channel that receives the next views. A slow reader misses all but the latest. The
+// caller calls the function when it reads no more.
+func (v *views) watch() (<-chan *view, func()) {
+	c := make(chan *view, 1)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.watchers == nil {
+		v.watchers = make(map[chan *view]struct{})
+	}
+	v.watchers[c] = struct{}{}
+	return c, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.watchers, c)
+	}
+}
+
 // show hands the view that now returns to all who watch, if anybody does.
 func (v *views) show(now func() *view) {
 	v.mu.Lock()

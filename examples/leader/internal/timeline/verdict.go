@@ -151,7 +151,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
-		return fmt.Sprintf("%.2fms", milliseconds(d))
+		return d.Round(10 * time.Microsecond).String()
 	case d < time.Second:
 		return fmt.Sprintf("%dms", d.Round(time.Millisecond).Milliseconds())
 	case d < time.Minute:

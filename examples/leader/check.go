@@ -1,0 +1,96 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// rightOnes has an example for each flag that can be wrong.
+var rightOnes = map[string]string{
+	"redis":  "-redis localhost:6379",
+	"id":     "-redis localhost:6379 -id a",
+	"key":    "-key leader",
+	"lease":  "-lease 2s",
+	"http":   "-redis localhost:6379 -http localhost:8080",
+	"for":    "-for 30s",
+	"stdin":  "-redis localhost:6379 -stdin",
+	"events": "-redis localhost:6379 -events",
+	"json":   "-json",
+	"script": "-script failover",
+}
+
+// flagIn finds the flag that an error is about.
+var flagIn = regexp.MustCompile(`(?:^|flag |argument: )-([a-z]+)`)
+
+// withExample adds an example of a right flag to an error about a wrong one.
+func withExample(err error) error {
+	if m := flagIn.FindStringSubmatch(err.Error()); m != nil && rightOnes[m[1]] != "" {
+		return fmt.Errorf("%w; for example: %s", err, rightOnes[m[1]])
+	}
+	return fmt.Errorf("%w (-help lists the flags)", err)
+}
+
+// ofReplica and ofDemo are the flags that only a replica has, and only the demo.
+var (
+	ofReplica = []string{"id", "http", "stdin", "events"}
+	ofDemo    = []string{"script"}
+)
+
+// check returns what is wrong with the flags.
+func (c *config) check(f *flag.FlagSet, given map[string]bool) error {
+	for _, name := range ofReplica {
+		if given[name] && !given["redis"] {
+			return fmt.Errorf("-%s needs -redis", name)
+		}
+	}
+	for _, name := range ofDemo {
+		if given[name] && given["redis"] {
+			return fmt.Errorf("-%s is for the demo, without -redis", name)
+		}
+	}
+	switch {
+	case f.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", redact(f.Arg(0)))
+	case c.key == "":
+		return errors.New("-key is empty")
+	case given["lease"] && c.lease < minLease:
+		return fmt.Errorf("-lease %v is less than %v", c.lease, minLease)
+	case c.limit < 0:
+		return fmt.Errorf("-for %v is negative", c.limit)
+	case given["script"] && !slices.Contains(storyNames(), c.script):
+		return fmt.Errorf("-script %q is none of %s", redact(c.script), strings.Join(storyNames(), ", "))
+	}
+	return nil
+}
+
+// replica checks the flags that only a replica has, and sets the fields that follow from them.
+func (c *config) replica(given map[string]bool) (err error) {
+	if given["id"] && c.id == "" {
+		return errors.New("-id is empty")
+	}
+	if given["http"] && c.http == "" {
+		return errors.New("-http is empty")
+	}
+	if c.id == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown"
+		}
+		c.id = host + ":" + strconv.Itoa(os.Getpid())
+	}
+	if c.server, err = parseRedis(c.redis); err != nil {
+		return fmt.Errorf("-redis: %w", err)
+	}
+	if !c.events {
+		// In the demo, a gate is before the Redis. The embedded Redis would answer as a node of a
+		// Cluster which knows its own address, and the replica would go there.
+		c.server.Key = c.key
+	}
+	return nil
+}
