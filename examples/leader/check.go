@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ var rightOnes = map[string]string{
 	"events": "-redis localhost:6379 -events",
 	"json":   "-json",
 	"script": "-script failover",
+	"svg":    "-svg leader.svg",
 }
 
 // flagIn finds the flag that an error is about.
@@ -39,7 +41,7 @@ func withExample(err error) error {
 // ofReplica and ofDemo are the flags that only a replica has, and only the demo.
 var (
 	ofReplica = []string{"id", "http", "stdin", "events"}
-	ofDemo    = []string{"script"}
+	ofDemo    = []string{"script", "svg"}
 )
 
 // check returns what is wrong with the flags.
@@ -65,6 +67,19 @@ func (c *config) check(f *flag.FlagSet, given map[string]bool) error {
 		return fmt.Errorf("-for %v is negative", c.limit)
 	case given["script"] && !slices.Contains(storyNames(), c.script):
 		return fmt.Errorf("-script %q is none of %s", redact(c.script), strings.Join(storyNames(), ", "))
+	case given["svg"]:
+		return checkFile(c.svg)
+	}
+	return nil
+}
+
+// checkFile returns why the picture cannot be written to this file, as far as that is known before.
+func checkFile(name string) error {
+	if info, err := os.Stat(name); name == "" || err == nil && info.IsDir() {
+		return fmt.Errorf("-svg %q is no name of a file", name)
+	}
+	if info, err := os.Stat(filepath.Dir(name)); err != nil || !info.IsDir() {
+		return fmt.Errorf("-svg %q is in no directory that exists", name)
 	}
 	return nil
 }

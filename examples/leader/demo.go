@@ -29,13 +29,9 @@ const (
 	grace = 5 * time.Second
 )
 
-var (
-	// errOrphan ends the demo when its parent process has ended. When go run is killed, it leaves
-	// the demo running, and no Ctrl-C reaches the demo any more.
-	errOrphan = errors.New("the parent process of the demo has ended")
-	// errTwoLed is the result of a run in which two replicas led at the same time.
-	errTwoLed = errors.New("two replicas led at the same time")
-)
+// errOrphan ends the demo when its parent process has ended. When go run is killed, it leaves
+// the demo running, and no Ctrl-C reaches the demo any more.
+var errOrphan = errors.New("the parent process of the demo has ended")
 
 // A demo runs replicas as child processes. Only the goroutine of loop uses the fields after orders.
 type demo struct {
@@ -221,17 +217,4 @@ func (d *demo) startMissing(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// result prints the verdict. It returns why the run failed, if it did.
-func (d *demo) result() error {
-	if d.script != "" && !d.json {
-		fmt.Fprintf(d.out.w, "\n%s\n", d.line.Text(d.until))
-	}
-	v := d.line.Judge(d.until)
-	d.tell(timeline.Event{Who: demoName, Kind: timeline.Judgment, Text: "verdict: " + v.String(), Verdict: &v})
-	if v.Overlaps > 0 {
-		return errors.Join(d.failed, errTwoLed)
-	}
-	return d.failed
 }

@@ -28,6 +28,7 @@ type config struct {
 	limit  time.Duration // when to end; 0 for never
 	stdin  bool          // end when standard input ends
 	json   bool          // print objects instead of lines
+	svg    string        // the file for the timeline as a picture; "" for none
 	script string        // the story to tell; "" for none
 
 	events bool // write events to standard error, for the parent process
@@ -47,6 +48,7 @@ func flags(c *config) *flag.FlagSet {
 	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input ends, for example because the parent process died")
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line instead of words")
 	f.StringVar(&c.script, "script", "", "run a `story` unattended instead of the demo: "+strings.Join(storyNames(), ", "))
+	f.StringVar(&c.svg, "svg", "", "when the demo or the story is over, write its timeline to this `file` as a picture")
 	f.BoolVar(&c.events, "events", false, "with -redis: also write JSON objects to standard error, for a parent process")
 	return f
 }

@@ -16,6 +16,8 @@
 //
 //	go run ./examples/leader -script all
 //
+// With -svg, the demo or the story also writes its timeline to a file, as a picture.
+//
 // The second form runs one replica on a real Redis. Start it in several terminals, each with an id
 // of its own:
 //

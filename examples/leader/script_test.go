@@ -1,15 +1,26 @@
 package main
 
 import (
+	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
 // Each story comes to its end, and no two lead in it. .ci/run tells all of them with the default lease.
 func testStories(t *testing.T, path string) {
-	p := start(t, path, "-script", "all", "-lease", "1s")
+	dir := t.TempDir()
+	p := start(t, path, "-script", "all", "-lease", "1s", "-svg", filepath.Join(dir, "run.svg"))
 	p.end(exitOK)
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files %v (%v), want the picture alone", files, err)
+	}
+	picture, err := os.ReadFile(filepath.Join(dir, "run.svg"))
+	if err != nil || !bytes.Contains(picture, []byte("two never led</text>")) {
+		t.Errorf("the picture lacks the verdict (%v):\n%s", err, picture)
+	}
 	for _, name := range storyNames() {
 		if name != allStories {
 			p.await(`(`+name+` +.* (dies|stopped|cut off|away))`, 1)

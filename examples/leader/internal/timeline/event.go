@@ -46,3 +46,24 @@ func (k Kind) done() bool {
 	}
 	return false
 }
+
+// name returns a word for what was done, for pictures.
+func (k Kind) name() string {
+	switch k {
+	case Dead:
+		return "ended"
+	case Resumed:
+		return "continued"
+	case Cut:
+		return "cut off"
+	case Healed:
+		return "back"
+	case Stopped:
+		return "Redis stopped"
+	case Emptied:
+		return "Redis flushed"
+	case Restored:
+		return "Redis started"
+	}
+	return string(k)
+}
