@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -25,10 +26,12 @@ var rightOnes = map[string]string{
 	"json":   "-json",
 	"script": "-script failover",
 	"svg":    "-svg leader.svg",
+	"grace":  "-redis localhost:6379 -grace 10s -- sleep 60",
+	"-":      "-redis localhost:6379 -key nightly -- sh -c 'echo $SETLOCK_FENCE'",
 }
 
 // flagIn finds the flag that an error is about.
-var flagIn = regexp.MustCompile(`(?:^|flag |argument: )-([a-z]+)`)
+var flagIn = regexp.MustCompile(`(?:^|flag |argument: )-(-|[a-z]+)`)
 
 // withExample adds an example of a right flag to an error about a wrong one.
 func withExample(err error) error {
@@ -42,6 +45,8 @@ func withExample(err error) error {
 var (
 	ofReplica = []string{"id", "http", "stdin", "events"}
 	ofDemo    = []string{"script", "svg"}
+	// notOfCommand are the flags that make no sense with a command.
+	notOfCommand = []string{"http", "stdin", "events", "json"}
 )
 
 // check returns what is wrong with the flags.
@@ -56,6 +61,9 @@ func (c *config) check(f *flag.FlagSet, given map[string]bool) error {
 			return fmt.Errorf("-%s is for the demo, without -redis", name)
 		}
 	}
+	if err := c.checkCommand(given); err != nil {
+		return err
+	}
 	switch {
 	case f.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", redact(f.Arg(0)))
@@ -69,6 +77,33 @@ func (c *config) check(f *flag.FlagSet, given map[string]bool) error {
 		return fmt.Errorf("-script %q is none of %s", redact(c.script), strings.Join(storyNames(), ", "))
 	case given["svg"]:
 		return checkFile(c.svg)
+	}
+	return nil
+}
+
+// checkCommand returns what is wrong with the command, or with flags because there is one or none.
+func (c *config) checkCommand(given map[string]bool) error {
+	if c.command == nil {
+		if given["grace"] {
+			return errors.New("-grace needs a command")
+		}
+		return nil
+	}
+	for _, name := range notOfCommand {
+		if given[name] {
+			return fmt.Errorf("-%s is not for a command", name)
+		}
+	}
+	switch {
+	case len(c.command) == 0:
+		return errors.New("-- is not followed by a command")
+	case !given["redis"]:
+		return errors.New("-- and a command need -redis")
+	case c.grace < 0:
+		return fmt.Errorf("-grace %v is negative", c.grace)
+	}
+	if _, err := exec.LookPath(c.command[0]); err != nil {
+		return fmt.Errorf("-- and no command: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 const (
 	// demoLease is short, because nobody leads for this time after a kill.
 	demoLease = 2 * time.Second
+	// commandGrace is long enough for most commands.
+	commandGrace = 10 * time.Second
 	// minLease is the shortest Lease that a Lock accepts.
 	minLease = 100 * time.Millisecond
 )
@@ -30,6 +33,9 @@ type config struct {
 	json   bool          // print objects instead of lines
 	svg    string        // the file for the timeline as a picture; "" for none
 	script string        // the story to tell; "" for none
+
+	command []string      // to run while leading; nil: none
+	grace   time.Duration // for which a command may run on after SIGTERM
 
 	events bool // write events to standard error, for the parent process
 
@@ -49,6 +55,7 @@ func flags(c *config) *flag.FlagSet {
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line instead of words")
 	f.StringVar(&c.script, "script", "", "run a `story` unattended instead of the demo: "+strings.Join(storyNames(), ", "))
 	f.StringVar(&c.svg, "svg", "", "when the demo or the story is over, write its timeline to this `file` as a picture")
+	f.DurationVar(&c.grace, "grace", commandGrace, "with a command: `how long` it may take to end after SIGTERM, while the lock is still held")
 	f.BoolVar(&c.events, "events", false, "with -redis: also write JSON objects to standard error, for a parent process")
 	return f
 }
@@ -56,10 +63,13 @@ func flags(c *config) *flag.FlagSet {
 // help writes the usage of the program.
 func help(w io.Writer) {
 	fmt.Fprint(w, `usage: leader [flags]
+       leader -redis ADDRESS [flags] -- command [argument...]
 
 Without -redis: a demo with an embedded Redis. Three replicas elect a leader,
 and the demo kills the leader every few seconds. With -redis: one replica on a
-real Redis. Start several replicas in different terminals.
+real Redis. Start several replicas in different terminals. With a command: run
+it while leading, and exit with its status. The command finds SETLOCK_KEY,
+SETLOCK_OWNER and SETLOCK_FENCE in its environment.
 
 `)
 	f := flags(new(config))
@@ -71,6 +81,7 @@ real Redis. Start several replicas in different terminals.
 // error if args are wrong.
 func parse(args []string) (config, error) {
 	var c config
+	args, c.command = splitCommand(args)
 	f := flags(&c)
 	if err := f.Parse(args); err == flag.ErrHelp {
 		return config{}, err
@@ -90,4 +101,12 @@ func parse(args []string) (config, error) {
 		c.lease = demoLease
 	}
 	return c, nil
+}
+
+// splitCommand returns what stands before and after the first "--". The command is nil without "--".
+func splitCommand(args []string) (before, command []string) {
+	if i := slices.Index(args, "--"); i >= 0 {
+		return args[:i], append([]string{}, args[i+1:]...)
+	}
+	return args, nil
 }

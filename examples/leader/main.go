@@ -31,6 +31,27 @@
 // late that it has lost the leadership. With -http, a replica answers 200 while it leads and 503
 // otherwise. On /healthz it answers 503 only if the process should be killed.
 //
+// The third form runs a command while it leads, and exits with the status of the command:
+//
+//	go build -o leader ./examples/leader
+//	./leader -redis localhost:6379 -key nightly -- ./report.sh
+//
+// The command finds SETLOCK_KEY, SETLOCK_OWNER and SETLOCK_FENCE in its environment. Nothing is added
+// to its output, except a line on standard error if something is wrong. If the command was ended by a
+// signal, the status is 128 and the number of the signal. After a loss, a status of 0 becomes 1.
+//
+// At Ctrl-C, SIGTERM or the loss of the leadership, the process group of the command gets SIGTERM. It
+// gets SIGKILL later: after a loss early enough that the command is dead before the lease can expire,
+// otherwise after -grace, for which the lock is still held, or at a second signal. When the command
+// ends, what is left of its process group is killed before the lock is released. A process that
+// leaves the group is not killed. Standard input is not handed on if it is a terminal. The election
+// ends with the first command: it is not run again.
+//
+// The writes of the command need the fence all the same. If the wrapper itself is stopped, nobody ends
+// the command. If the wrapper is killed, Linux kills the command, but not what the command has started.
+// Other systems do not kill the command either, and Windows has neither SIGTERM nor process groups.
+// With go run, the exit status is 1 for every status that is not 0.
+//
 // The leader counts in Redis, in a script that refuses an old leader: see counter.lua.
 package main
 
@@ -74,6 +95,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.limit, fmt.Errorf("-for %v is over", c.limit))
 		defer cancel()
+	}
+	if c.command != nil {
+		code, err := runCommand(ctx, c, stdin, stdout, stderr)
+		if err != nil {
+			fmt.Fprintln(stderr, "leader:", redact(err.Error()))
+		}
+		return code
 	}
 	out := &printer{w: stdout, json: c.json}
 	if c.events {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"net"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ func TestParse(t *testing.T) {
 		{"-redis redis://h -id a -http :80 -stdin", config{id: "a", key: "leader", http: ":80", stdin: true}, "redis://h:6379"},
 		{"-redis rediss://u:p@h:1/2 -id a -lease 3s", config{id: "a", key: "leader", lease: 3 * time.Second}, "rediss://h:1?db=2"},
 		{"-redis unix:/run/r.sock -id a", config{id: "a", key: "leader"}, "unix:///run/r.sock"},
+		{"-redis h:1 -id a -- go -redis -- x", config{id: "a", key: "leader", command: []string{"go", "-redis", "--", "x"}}, "redis://h:1"},
 		{"-redis REDIS_URL -id a -key k", config{id: "a", key: "k"}, "redis://h:6379?master_name=m"},
 	} {
 		got, err := parse(strings.Fields(test.args))
@@ -37,7 +39,8 @@ func TestParse(t *testing.T) {
 			server, key = got.server.String(), got.server.Key
 		}
 		got.redis, got.server = "", nil
-		if err != nil || got != test.want || server != test.server || key != test.want.key {
+		test.want.grace = commandGrace
+		if err != nil || !reflect.DeepEqual(got, test.want) || server != test.server || key != test.want.key {
 			t.Errorf("parse %q = %+v, %s with the key %q, %v, want %+v, %s", test.args, got, server, key, err, test.want, test.server)
 		}
 	}
@@ -88,6 +91,12 @@ func TestUsageErrors(t *testing.T) {
 		{"-redis redis://h:1?timeout=1", "unknown parameter timeout"},
 		{"-redis REDIS_URL", "REDIS_URL is empty"},
 		{"-script war", `-script "war" is none of failover, pause, partition, redis, all; for example: -script failover`},
+		{"-redis h:1 --", "-- is not followed by a command; for example: -redis localhost:6379 -key nightly -- "},
+		{"-- go", "-- and a command need -redis; for example: "},
+		{"-redis h:1 -- no-such-command", "no-such-command"},
+		{"-redis h:1 -json -- go", "-json is not for a command"},
+		{"-redis h:1 -grace -1s -- go", "-grace -1s is negative; for example"},
+		{"-redis h:1 -grace 1s", "-grace needs a command"},
 		{"-svg=", `-svg "" is no name of a file; for example: -svg leader.svg`},
 		{"-svg .", `-svg "." is no name of a file`},
 		{"-svg no/such/file", "is in no directory that exists"},

@@ -27,14 +27,18 @@ func TestProgram(t *testing.T) {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	for name, test := range map[string]func(*testing.T, string){
-		"demo":              testDemo,
-		"demo interrupted":  testDemoInterrupted,
-		"json":              testJSON,
-		"stories":           testStories,
-		"story interrupted": testStoryInterrupted,
-		"demo killed":       testDemoKilled,
-		"demo orphaned":     testDemoOrphaned,
-		"replicas":          testReplicas,
+		"demo":                   testDemo,
+		"demo interrupted":       testDemoInterrupted,
+		"json":                   testJSON,
+		"stories":                testStories,
+		"story interrupted":      testStoryInterrupted,
+		"command":                testCommand,
+		"command terminated":     testCommandTerminated,
+		"command lost":           testCommandLost,
+		"command wrapper killed": testCommandWrapperKilled,
+		"demo killed":            testDemoKilled,
+		"demo orphaned":          testDemoOrphaned,
+		"replicas":               testReplicas,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
