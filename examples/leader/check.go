@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +20,7 @@ var rightOnes = map[string]string{
 	"id":     "-redis localhost:6379 -id a",
 	"key":    "-key leader",
 	"lease":  "-lease 2s",
-	"http":   "-redis localhost:6379 -http localhost:8080",
+	"http":   "-http localhost:8080",
 	"for":    "-for 30s",
 	"stdin":  "-redis localhost:6379 -stdin",
 	"events": "-redis localhost:6379 -events",
@@ -43,7 +44,7 @@ func withExample(err error) error {
 
 // ofReplica and ofDemo are the flags that only a replica has, and only the demo.
 var (
-	ofReplica = []string{"id", "http", "stdin", "events"}
+	ofReplica = []string{"id", "stdin", "events"}
 	ofDemo    = []string{"script", "svg"}
 	// notOfCommand are the flags that make no sense with a command.
 	notOfCommand = []string{"http", "stdin", "events", "json"}
@@ -75,6 +76,10 @@ func (c *config) check(f *flag.FlagSet, given map[string]bool) error {
 		return fmt.Errorf("-for %v is negative", c.limit)
 	case given["script"] && !slices.Contains(storyNames(), c.script):
 		return fmt.Errorf("-script %q is none of %s", redact(c.script), strings.Join(storyNames(), ", "))
+	case given["http"] && c.script != "":
+		return errors.New("-http is not for a story")
+	case given["http"] && !given["redis"] && !loopback(c.http):
+		return fmt.Errorf("-http %s is no address of the loopback: the page has buttons that kill", redact(c.http))
 	case given["svg"]:
 		return checkFile(c.svg)
 	}
@@ -106,6 +111,13 @@ func (c *config) checkCommand(given map[string]bool) error {
 		return fmt.Errorf("-- and no command: %w", err)
 	}
 	return nil
+}
+
+// loopback reports whether addr is a port on the loopback.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // checkFile returns why the picture cannot be written to this file, as far as that is known before.

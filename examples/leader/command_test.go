@@ -144,6 +144,7 @@ func testCommandWrapperKilled(t *testing.T, path string) {
 	p := start(t, path, shell(server.Addr, `trap '' TERM; echo pid $$; while :; do sleep 0.01; done`)...)
 	command := pid(p, `pid (\d+)`)
 	waiting := start(t, path, shell(server.Addr, `echo ran`)...)
+	subscribed(t, server.Dial, 2)
 	defer func() {
 		waiting.signal(os.Interrupt)
 		waiting.end(exitFailed)
@@ -158,6 +159,23 @@ func testCommandWrapperKilled(t *testing.T, path string) {
 	p.signal(os.Kill)
 	p.end(-1)
 	dead(t, command)
+}
+
+// subscribed waits until so many processes receive the announcements of the lock.
+func subscribed(t *testing.T, dial redistest.Dialer, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(time.Millisecond) {
+		reply, err := redis.Values(redistest.Do(t, dial, "PUBSUB", "NUMSUB", "setlock:k"), nil)
+		if err != nil || len(reply) != 2 {
+			t.Fatalf("PUBSUB NUMSUB = %v, %v", reply, err)
+		}
+		if n, err := redis.Int(reply[1], nil); err == nil && n >= want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("fewer than %d processes have subscribed", want)
+		}
+	}
 }
 
 // pid returns the process id that p has printed.

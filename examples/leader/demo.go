@@ -25,6 +25,9 @@ const (
 	restartAfter = time.Second
 	// lookEvery is how often the demo checks whether its parent process lives.
 	lookEvery = time.Second
+	// wakePart is the part of the lease within which a replica that continues must know that its term
+	// is over. It is mostly a millisecond; a busy machine takes longer.
+	wakePart = 4
 	// grace is how long a replica may take to end before it is killed.
 	grace = 5 * time.Second
 )
@@ -86,7 +89,7 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 		config: c, out: out, exe: exe, server: server, addr: server.Addr(),
 		reports: make(chan timeline.Event), exits: make(chan exit), orders: make(chan order), over: make(chan struct{}),
 		auto: true, ids: []string{"a", "b", "c"}, children: make(map[string]*child),
-		line: timeline.Timeline{Wake: c.lease / 10},
+		line: timeline.Timeline{Wake: c.lease / wakePart},
 	}
 	what := fmt.Sprintf("kills each leader after %v, until Ctrl-C", killAfter)
 	if c.script != "" {
@@ -101,7 +104,14 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	defer cancel(nil)
 	watch := (&setlock.Lock{Key: c.key, Pool: pool, Lease: c.lease}).Watch(ctx)
 	var storyErr error
-	if c.script != "" {
+	if c.script == "" {
+		page, err := servePage(d, c.http)
+		if err != nil {
+			return fmt.Errorf("-http: %w", err)
+		}
+		defer page.close()
+		d.say("serves http://%s with buttons to kill, pause and cut off", page.listener.Addr())
+	} else {
 		d.waits.Go(func() {
 			storyErr = d.tellStories(ctx)
 			cancel(errTold)

@@ -17,6 +17,8 @@ const (
 	demoLease = 2 * time.Second
 	// commandGrace is long enough for most commands.
 	commandGrace = 10 * time.Second
+	// pageAddr is where the page of the demo is: on a free port.
+	pageAddr = "127.0.0.1:0"
 	// minLease is the shortest Lease that a Lock accepts.
 	minLease = 100 * time.Millisecond
 )
@@ -27,7 +29,7 @@ type config struct {
 	id     string        // the name of this replica; "" in the demo
 	key    string        // the key of the lock
 	lease  time.Duration // 0: the default of a Lock
-	http   string        // the address to listen on; "" for none
+	http   string        // the address to listen on; "" for none, which only a replica can have
 	limit  time.Duration // when to end; 0 for never
 	stdin  bool          // end when standard input ends
 	json   bool          // print objects instead of lines
@@ -49,7 +51,7 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.id, "id", "", "with -redis: the `name` of this replica (default host:pid)")
 	f.StringVar(&c.key, "key", "leader", "the `key` of the lock; replicas with the same one elect one leader")
 	f.DurationVar(&c.lease, "lease", 0, "`how long` the others wait when the leader dies, at least 100ms (default 15s, 2s in the demo)")
-	f.StringVar(&c.http, "http", "", "with -redis: serve HTTP on this `address`: 200 on the leader, 503 elsewhere")
+	f.StringVar(&c.http, "http", "", "with -redis: serve HTTP on this `address`: 200 on the leader, 503 elsewhere; in the demo: the loopback address of its page (default a free port)")
 	f.DurationVar(&c.limit, "for", 0, "end after this `time` (default: on Ctrl-C or SIGTERM)")
 	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input ends, for example because the parent process died")
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line instead of words")
@@ -99,6 +101,9 @@ func parse(args []string) (config, error) {
 	}
 	if !given["redis"] && !given["lease"] {
 		c.lease = demoLease
+	}
+	if !given["redis"] && !given["http"] {
+		c.http = pageAddr
 	}
 	return c, nil
 }

@@ -50,7 +50,7 @@ func (d *demo) greet(e timeline.Event) {
 		if g.To.Equal(e.Time) && !g.Open {
 			gap := g.Length().Round(time.Millisecond)
 			d.say("sees %s lead; nobody led for %v", e.Who, gap)
-			d.headline = fmt.Sprintf("%s leads. Nobody led for %v, because %s %s.", e.Who, gap, g.Who, g.After)
+			d.headline = fmt.Sprintf("%s leads. Nobody led for %.2f s, because %s %s.", e.Who, gap.Seconds(), g.Who, g.After)
 			return
 		}
 	}

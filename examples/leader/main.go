@@ -5,10 +5,14 @@
 //	go run ./examples/leader
 //
 // The demo starts an embedded Redis and three replicas. It kills the leader every few seconds, and
-// prints for how long nobody led. At its end, it prints a verdict: the longest time without a leader,
-// and whether two led at the same time. If two led, the exit code is 1. Package timeline says what is
-// measured. With -json, every line is a JSON object, and there are objects for the exact times at
-// which each term began and ended.
+// prints for how long nobody led. It serves a page on the loopback and prints its address: the page
+// shows who leads, and has buttons that kill, pause and cut off replicas, and stop Redis. From the
+// first button on, the demo kills no leader by itself.
+//
+// At its end, the demo prints a verdict: the longest time without a leader, and whether two led at the
+// same time. If two led, the exit code is 1. Package timeline says what is measured. Two may lead when
+// the button flush makes Redis lose its data, as the README says. With -json, every line is a JSON
+// object, and there are objects for the exact times at which each term began and ended.
 //
 // With -script, it tells stories instead, unattended: a leader dies, is paused, is cut off from Redis,
 // or Redis is away. A step that does not come in time is an error. At the end, it draws the timeline
@@ -25,6 +29,9 @@
 //
 // With -redis REDIS_URL, the replica takes the URL from the environment variable REDIS_URL. The URL
 // may also be for Sentinel or a Cluster, see package redispool.
+//
+// Nothing is left behind when the demo ends or is killed: no process, no file, no port. There is one
+// exception: on systems other than Linux, a replica that is paused while the demo is killed stays.
 //
 // Ctrl-C or SIGTERM makes a leader hand over at once. After kill -9, the other replicas wait until
 // the lease of the leader has run out. kill -STOP and then kill -CONT shows a leader that learns

@@ -23,8 +23,8 @@ func TestParse(t *testing.T) {
 		want   config // without what the others have too
 		server string
 	}{
-		{"", config{key: "leader", lease: demoLease}, ""},
-		{"-for 30s -key k -lease 100ms", config{key: "k", lease: 100 * time.Millisecond, limit: 30 * time.Second}, ""},
+		{"", config{key: "leader", lease: demoLease, http: pageAddr}, ""},
+		{"-for 30s -key k -lease 100ms", config{key: "k", lease: 100 * time.Millisecond, limit: 30 * time.Second, http: pageAddr}, ""},
 		{"-redis localhost:6379 -id a", config{id: "a", key: "leader"}, "redis://localhost:6379"},
 		{"-redis [::1]:7 -id a", config{id: "a", key: "leader"}, "redis://[::1]:7"},
 		{"-redis redis://h -id a -http :80 -stdin", config{id: "a", key: "leader", http: ":80", stdin: true}, "redis://h:6379"},
@@ -69,7 +69,11 @@ func TestUsageErrors(t *testing.T) {
 		{"-lease redis://:5ecret@h:1", "-lease"},
 		{"-key=", "-key is empty"},
 		{"-id a", "-id needs -redis"},
-		{"-http :0", "-http needs -redis"},
+		{"-http :0", "-http :0 is no address of the loopback: the page has buttons that kill; for example: -http localhost:8080"},
+		{"-http 192.0.2.1:80", "-http 192.0.2.1:80 is no"},
+		{"-http=", "-http  is no address"},
+		{"-http localhost", "-http localhost is no address"},
+		{"-http localhost:0 -script all", "-http is not for a story"},
 		{"-stdin", "-stdin needs -redis"},
 		{"-redis h:1 -id=", "-id is empty"},
 		{"-redis h:1 -http=", "-http is empty"},

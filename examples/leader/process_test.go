@@ -101,7 +101,7 @@ func (p *process) end(want int) {
 	p.t.Helper()
 	select {
 	case <-p.gone:
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatal("the output is still open: a process is left")
 	}
 	p.cmd.Wait() // fails unless the exit code is 0

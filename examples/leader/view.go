@@ -32,6 +32,7 @@ type view struct {
 	Terms     []viewTerm    `json:"terms"`
 	Gaps      []viewSpan    `json:"gaps"`
 	Overlaps  []viewSpan    `json:"overlaps"`
+	Outages   []viewSpan    `json:"outages"` // of Redis
 	Said      []viewEvent   `json:"said"`
 }
 
@@ -77,7 +78,7 @@ func (d *demo) view() *view {
 		Holder: d.last, Leader: d.leader, Auto: d.auto, Down: d.down,
 		CanPause: canPause, CanAdd: len(d.ids) < mostReplicas,
 		Headline: d.headline, Verdict: verdict.String(), TwoLed: verdict.Overlaps > 0,
-		Replicas: []viewReplica{}, Terms: []viewTerm{}, Gaps: []viewSpan{}, Overlaps: []viewSpan{}, Said: []viewEvent{},
+		Replicas: []viewReplica{}, Terms: []viewTerm{}, Gaps: []viewSpan{}, Overlaps: []viewSpan{}, Outages: []viewSpan{}, Said: []viewEvent{},
 	}
 	if d.leader == "" {
 		v.Leader = d.foreign
@@ -109,6 +110,11 @@ func (d *demo) view() *view {
 	for _, o := range timeline.Overlaps(all) {
 		if o.To.After(since) {
 			v.Overlaps = append(v.Overlaps, span(o.Span))
+		}
+	}
+	for _, o := range d.line.Outages(now) {
+		if o.To.After(since) {
+			v.Outages = append(v.Outages, span(o))
 		}
 	}
 	for _, e := range d.said {

@@ -59,11 +59,11 @@ func (k Kind) name() string {
 	case Healed:
 		return "back"
 	case Stopped:
-		return "Redis stopped"
+		return "stopped"
 	case Emptied:
-		return "Redis flushed"
+		return "flushed"
 	case Restored:
-		return "Redis started"
+		return "started"
 	}
 	return string(k)
 }

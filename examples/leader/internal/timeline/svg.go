@@ -13,7 +13,7 @@ const (
 	svgWidth  = 1000
 	svgLeft   = 90 // of the lanes
 	svgRight  = 20
-	svgTop    = 64
+	svgTop    = 84
 	svgLane   = 40 // from one lane to the next
 	svgBar    = 24 // the height of a term
 	svgBottom = 70
@@ -23,12 +23,15 @@ const (
 	svgTicks = 8
 )
 
+// redisLane is the name of Redis in events.
+const redisLane = "redis"
+
 // svgColours are the colours of the lanes, for a light and for a dark background alike.
-var svgColours = []string{"#2f7de1", "#d9720b", "#1d9a62", "#b04ad0", "#c8a200", "#d4405b", "#0e9bb0", "#7a7f3a"}
+var svgColours = []string{"#2669c7", "#b35a00", "#1a7f50", "#8f46b4", "#856a00", "#bd3160", "#0c7686", "#646a36"}
 
 const svgStyle = `<style>
 svg{background:#fff;font:13px system-ui,sans-serif}text{fill:#222}.dim{fill:#666}.lane{fill:#eef0f3}.gap{fill:#d33;opacity:.13}
-.gaptext{fill:#c22}.in{fill:#fff;font-weight:600}.tick{stroke:#ccc}.mark{stroke:#222;stroke-width:2}.two{fill:#d00}
+.gaptext{fill:#c22}.in{fill:#fff;font-weight:600}.tick{stroke:#ccc}.mark{stroke:#222;stroke-width:2}.two{fill:#d00}.down{fill:#8a1f1f;opacity:.55}
 @media(prefers-color-scheme:dark){svg{background:#16181d}text{fill:#e6e6e6}.dim{fill:#9aa0a8}.lane{fill:#23262d}
 .gap{opacity:.25}.gaptext{fill:#ff7b72}.in{fill:#fff}.tick{stroke:#3a3f48}.mark{stroke:#eee}}
 </style>
@@ -36,7 +39,7 @@ svg{background:#fff;font:13px system-ui,sans-serif}text{fill:#222}.dim{fill:#666
 
 // SVG returns the timeline until then as a picture.
 func (l *Timeline) SVG(until time.Time) []byte {
-	lanes, terms, start := l.Lanes(), l.Terms(until), l.start()
+	lanes, terms, start := append(l.Lanes(), redisLane), l.Terms(until), l.start()
 	if start.IsZero() {
 		start = until
 	}
@@ -66,6 +69,12 @@ func (l *Timeline) SVG(until time.Time) []byte {
 		fmt.Fprintf(&b, `<rect class="lane" x="%d" y="%d" width="%d" height="%d" rx="4"/><text x="%d" y="%d" font-weight="600">%s</text>`+"\n",
 			svgLeft, y, svgWidth-svgLeft-svgRight, svgBar, svgRight, y+17, html.EscapeString(clip(who, 9)))
 	}
+	for _, o := range l.Outages(until) {
+		from, to := x(o.From), x(o.To)
+		y := bottom - svgLane + (svgLane-svgBar)/2
+		fmt.Fprintf(&b, `<rect class="down" x="%.1f" y="%d" width="%.1f" height="%d" rx="3"><title>Redis was stopped for %s</title></rect>`+"\n",
+			from, y, max(to-from, 1), svgBar, short(o.Length()))
+	}
 	for _, g := range Gaps(terms, until) {
 		from, to := x(g.From), x(g.To)
 		fmt.Fprintf(&b, `<rect class="gap" x="%.1f" y="%d" width="%.1f" height="%d"><title>nobody led for %s: %s %s</title></rect>`+"\n",
@@ -93,19 +102,19 @@ func (l *Timeline) SVG(until time.Time) []byte {
 	}
 	for _, e := range l.Marks(start) {
 		lane := slices.Index(lanes, e.Who)
-		if e.Time.After(until) {
+		if lane < 0 || e.Time.After(until) {
 			continue
 		}
-		y, h := svgTop+lane*svgLane+2, svgLane-4
-		if lane < 0 { // Redis, and so everybody
-			y, h = svgTop, bottom-svgTop
+		at, y := x(e.Time), svgTop+lane*svgLane
+		fmt.Fprintf(&b, `<line class="mark" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s %s</title></line>`, at, at, y+4, y+svgLane-4, html.EscapeString(e.Who), e.Kind.name())
+		if e.Kind == Restored {
+			continue // the end of the bar says it
 		}
-		at, words := x(e.Time), y+9
-		if lane < 0 {
-			words = bottom - 2
+		anchor, gap := "start", 4.0
+		if at > svgWidth-svgRight-svgLabel {
+			anchor, gap = "end", -4
 		}
-		fmt.Fprintf(&b, `<line class="mark" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s %s</title></line>`, at, at, y, y+h, html.EscapeString(e.Who), e.Kind.name())
-		fmt.Fprintf(&b, `<text font-size="11" x="%.1f" y="%d">%s</text>`+"\n", at+4, words, e.Kind.name())
+		fmt.Fprintf(&b, `<text font-size="11" text-anchor="%s" x="%.1f" y="%d">%s</text>`+"\n", anchor, at+gap, y+8, e.Kind.name())
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="%d">%s</text>`+"\n</svg>\n", svgRight, height-16, verdict)
 	return b.Bytes()

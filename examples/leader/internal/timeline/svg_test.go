@@ -27,7 +27,7 @@ func TestSVG(t *testing.T) {
 		}
 	}
 	picture := string(l.SVG(at(10_000)))
-	for _, want := range []string{">2.50s</text>", "nobody led for 2.50s", "b led for 1.50s", "b and c led, for 500ms", "Redis stopped", "TWO LED"} {
+	for _, want := range []string{">2.50s</text>", "nobody led for 2.50s", "b led for 1.50s", "b and c led, for 500ms", "Redis was stopped for 2.00s", "TWO LED"} {
 		if !strings.Contains(picture, want) {
 			t.Errorf("the picture lacks %q:\n%s", want, picture)
 		}

@@ -29,8 +29,7 @@ import (
 
 // A Timeline is what has happened. The zero Timeline is empty. It is not safe for concurrent use.
 type Timeline struct {
-	// Wake is the time within which a process that continues must know that its term is over. A tenth
-	// of the lease is right: so much earlier trust ends.
+	// Wake is the time within which a process that continues must know that its term is over.
 	Wake time.Duration
 
 	events  []Event // in the order of their times; without the words
@@ -99,6 +98,21 @@ func (l *Timeline) Marks(since time.Time) []Event {
 		}
 	}
 	return marks
+}
+
+// Outages returns the times in which Redis was stopped, until then.
+func (l *Timeline) Outages(until time.Time) []Span {
+	var outages []Span
+	down := false
+	for _, e := range l.events {
+		switch {
+		case e.Kind == Stopped && !down:
+			outages, down = append(outages, Span{e.Time, until}), true
+		case e.Kind == Restored && down:
+			outages[len(outages)-1].To, down = e.Time, false
+		}
+	}
+	return outages
 }
 
 // Terms returns the terms until then, in the order in which they began. Of an open term, the last
