@@ -4,8 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -155,4 +159,62 @@ func TestStalledBrowser(t *testing.T) {
 		}
 	}
 	watchers(1) // the stalled one is left behind after streamTimeout
+}
+
+// A demo that is killed leaves nothing behind, even if a replica is paused. A demo that is interrupted
+// does not either.
+func testDemoPaused(t *testing.T, path string) {
+	for _, s := range []os.Signal{os.Interrupt, os.Kill} {
+		if s == os.Kill && runtime.GOOS != "linux" {
+			t.Skip("only Linux continues a replica whose demo is killed")
+		}
+		p := start(t, path)
+		url := p.await(`serves (http://\S+)`, 1)[0]
+		p.await(`follows (\w)`, 2)
+		token := regexp.MustCompile(`name="token" content="(\w+)"`).FindStringSubmatch(get(t, url))
+		if token == nil {
+			t.Fatal("the page has no token")
+		}
+		for _, id := range []string{"a", "b", "c"} {
+			r, err := http.NewRequest("POST", url+"/do/pause/"+id, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set(tokenHeader, token[1])
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusNoContent {
+				t.Fatalf("pause %s: %s", id, answer.Status)
+			}
+		}
+		http.DefaultClient.CloseIdleConnections()
+		p.signal(s)
+		if s == os.Kill {
+			p.end(-1)
+		} else {
+			p.end(exitOK)
+		}
+		if c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
+			c.Close()
+			t.Error("the port of the page is still open")
+		}
+	}
+}
+
+// get returns the page at url.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }

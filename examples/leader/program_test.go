@@ -36,6 +36,7 @@ func TestProgram(t *testing.T) {
 		"command terminated":     testCommandTerminated,
 		"command lost":           testCommandLost,
 		"command wrapper killed": testCommandWrapperKilled,
+		"demo paused":            testDemoPaused,
 		"demo killed":            testDemoKilled,
 		"demo orphaned":          testDemoOrphaned,
 		"replicas":               testReplicas,
