@@ -4,7 +4,7 @@ BENCH = .
 BENCHTIME = 1x
 SOAK_FOR = 30s
 
-.PHONY: help test race lint bench soak
+.PHONY: help test race lint bench soak compare
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): ## /\1	/p' $(MAKEFILE_LIST)
@@ -24,3 +24,6 @@ bench: ## run the benchmarks, as in: make bench BENCH=HandOver BENCHTIME=100x
 
 soak: ## run candidates through faults on a real Redis, as in: make soak SOAK_FOR=1h
 	SETLOCK_REQUIRE_REDIS=1 go test ./election -run '^TestSoak$$' -soak.for $(SOAK_FOR) -timeout 0 -v
+
+compare: ## measure this project beside other libraries, for a quarter of an hour, and rewrite docs/benchmarks.md
+	cd internal/compare && go run . -out . -page ../../docs/benchmarks.md -svg ../../docs/benchmarks.svg
