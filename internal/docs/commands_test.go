@@ -39,10 +39,21 @@ var rules = map[string]rule{
 		proof: "internal/docs/commands_test.go", text: `go mod tidy &&`},
 	"go run .": {because: "TestREADMEProgramRuns builds and runs the program",
 		proof: "internal/docs/program_test.go", text: "func TestREADMEProgramRuns("},
-	"go test ./... -run '^$' -bench 'LockUnlock|EmptyDo|HandOver|Resign|Told|Stopped' -benchtime 100x": benchmarks,
-	"go test ./... -run '^$' -bench 'Idle|Scale' -benchtime 3x":                                        benchmarks,
-	"go test ./... -run '^$' -bench 'Crash' -benchtime 20x -timeout 30m":                               benchmarks,
-	"go test ./election -run '^$' -bench 'Followers|LeaderDeath' -benchtime 1x":                        benchmarks,
+	"go test ./... -run '^$' -bench 'LockUnlock|EmptyDo|HandOver|Resign|Told|Stopped' -benchtime 100x":              benchmarks,
+	"go test ./... -run '^$' -bench 'Idle|Scale' -benchtime 3x":                                                     benchmarks,
+	"go test ./... -run '^$' -bench 'Crash' -benchtime 20x -timeout 30m":                                            benchmarks,
+	"go test ./election -run '^$' -bench 'Followers|LeaderDeath' -benchtime 1x":                                     benchmarks,
+	"go -C internal/compare run . -quick":                                                                           compares,
+	"go -C internal/compare run .":                                                                                  compares,
+	"go -C internal/compare run . -scenarios hand-over -peers floor,rueidislock,setlock/election":                   compares,
+	"go -C internal/compare run . -scenarios many -locks 1000":                                                      compares,
+	"go -C internal/compare run . -out . -page ../../docs/benchmarks.md -svg ../../docs/benchmarks.svg":             compares,
+	"go -C internal/compare run . -from results.json -page ../../docs/benchmarks.md -svg ../../docs/benchmarks.svg": compares,
+}
+
+// compares is the rule of commands of the comparison.
+var compares = rule{
+	because: "the comparison needs modules that this one does not", proof: "internal/compare/smoke_test.go", text: "func TestQuick(",
 }
 
 // benchmarks is the rule of commands that run for minutes.

@@ -26,8 +26,8 @@ func (r *Results) Better() string {
 			for _, c := range comparisons {
 				our, _ := r.get(ID{s.name, name, c.metric, ours})
 				if better := r.betterThan(our, c); better != "" {
-					fmt.Fprintf(&b, "- %s, %s, %s: %s, against %s of %s.\n",
-						s.title, name, c.words, better, number(c.figure(our.Values())), ours)
+					b.WriteString(item(fmt.Sprintf("%s, %s, %s: %s, against %s of %s.",
+						s.title, name, c.words, better, number(c.figure(our.Values())), ours)))
 				}
 			}
 		}
@@ -36,6 +36,20 @@ func (r *Results) Better() string {
 		return fmt.Sprintf("In these results, no peer is clearly better than %s in every round.\n", ours)
 	}
 	return b.String()
+}
+
+// item returns text as an item of a list in Markdown, in lines of at most 100 columns.
+func item(text string) string {
+	var b strings.Builder
+	line := "-"
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > 100 {
+			b.WriteString(line + "\n")
+			line = " "
+		}
+		line += " " + word
+	}
+	return b.String() + line + "\n"
 }
 
 // betterThan returns the peers that are better than ours in every round, with their

@@ -82,7 +82,7 @@ func TestBetter(t *testing.T) {
 	// A margin is better if it is greater, also where it is negative.
 	r.Add(report.ID{Scenario: "loss", Case: report.KeyTaken, Metric: report.Margin, Peer: "peer<1>"}, 0, -5)
 	r.Add(report.ID{Scenario: "loss", Case: report.KeyTaken, Metric: report.Margin, Peer: "ours/election"}, 0, -6)
-	want = "- How a holder is told of a loss, " + report.KeyTaken + ", worst margin in ms: peer<1> -5, against -6 of ours/election.\n"
+	want = "- How a holder is told of a loss, " + report.KeyTaken + ", worst margin in ms:\n  peer<1> -5, against -6 of ours/election.\n"
 	if got := r.Better(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
