@@ -72,7 +72,7 @@ func TestBetter(t *testing.T) {
 	}
 	// One round in which the peer is not better is enough. So is a trial that failed.
 	id := report.ID{Scenario: "hand-over", Case: "1 waiter", Metric: report.Time, Peer: "peer<1>"}
-	r.Add(id, 1, 1000, 1000)
+	r.Add(id, 0, 1000, 1000)
 	id.Scenario, id.Case, id.Metric = "many", "10 locks", report.ClientCPU
 	r.AddNever(id, false)
 	want = "In these results, no peer is clearly better than ours/election in every round.\n"
