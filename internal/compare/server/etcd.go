@@ -19,7 +19,9 @@ const (
 
 // StartEtcd starts this program again, as one member of etcd. The program must call
 // ServeEtcd first.
-func StartEtcd() (*Server, error) {
+func StartEtcd() (*Server, error) { return retry(startEtcd) }
+
+func startEtcd() (*Server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

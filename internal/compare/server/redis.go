@@ -22,22 +22,24 @@ func StartRedis() (*Server, string, error) {
 	if err != nil {
 		return nil, "", ErrNoRedis
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, "", err
-	}
-	dir, err := os.MkdirTemp("", "compare-redis")
-	if err != nil {
-		return nil, "", err
-	}
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	version := ""
-	s, err := start("redis-server", addr, dir, exec.Command(path,
-		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir,
-		"--save", "", "--appendonly", "no", "--maxclients", "10000", "--logfile", "redis.log",
-	), func() (err error) {
-		version, err = redisVersion(addr)
-		return err
+	s, err := retry(func() (*Server, error) {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		dir, err := os.MkdirTemp("", "compare-redis")
+		if err != nil {
+			return nil, err
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		cmd := exec.Command(path,
+			"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir,
+			"--save", "", "--appendonly", "no", "--maxclients", "10000", "--logfile", "redis.log")
+		return start("redis-server", addr, dir, cmd, func() (err error) {
+			version, err = redisVersion(addr, cmd.Process.Pid)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, "", err
@@ -49,7 +51,8 @@ func StartRedis() (*Server, string, error) {
 	return s, version, nil
 }
 
-func redisVersion(addr string) (string, error) {
+// redisVersion returns the version of the Redis at addr, which must be the process pid.
+func redisVersion(addr string, pid int) (string, error) {
 	c, err := redis.Dial("tcp", addr)
 	if err != nil {
 		return "", err
@@ -58,6 +61,9 @@ func redisVersion(addr string) (string, error) {
 	info, err := redis.String(c.Do("INFO", "server"))
 	if err != nil {
 		return "", err
+	}
+	if !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", pid)) {
+		return "", errors.New("another process answers")
 	}
 	for line := range strings.Lines(info) {
 		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {

@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -119,12 +120,29 @@ func (s *Server) CPU() (time.Duration, error) {
 	return sum, nil
 }
 
-// freePort returns a port of the loopback on which nobody listens at the moment.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// tries is how often a server is started, each time on other ports: another process may
+// take a port before the server has it.
+const tries = 5
+
+// retry calls start until it returns no error.
+func retry(start func() (*Server, error)) (s *Server, err error) {
+	for range tries {
+		if s, err = start(); err == nil {
+			return s, nil
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return nil, err
+}
+
+// freePort returns a port of the loopback on which nobody listens at the moment, below
+// those that the kernel gives to clients.
+func freePort() (port int, err error) {
+	for range 100 {
+		var l net.Listener
+		port = 10_000 + rand.IntN(20_000)
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, err
 }
