@@ -31,6 +31,10 @@ var rules = map[string]rule{
 		server := redistest.NewServer(t)
 		shell(t, root, strings.Replace(command, "localhost:6379", server.Addr, 1)+" -for 6s", "leads")
 	}},
+	"go run ./examples/leader -redis localhost:6379 -key nightly -- ./report.sh": {run: func(t *testing.T, command string) {
+		server := redistest.NewServer(t)
+		shell(t, root, strings.NewReplacer("localhost:6379", server.Addr, "./report.sh", "echo reports").Replace(command), "reports")
+	}},
 	"go test ./...": {
 		because: "it is the command that runs this test", proof: ".ci/run", text: "\ngo test ./...\n",
 	},
