@@ -27,7 +27,8 @@ var transport = &http.Transport{DialContext: (&net.Dialer{Timeout: time.Second})
 //
 // A request that is under way when the leadership moves is not moved with it: the context of the
 // request ends, and Serve decides what to answer. Until Serve has returned, nobody else is elected,
-// unless the lock was lost.
+// unless the lock was lost. A client that sends or reads slowly cannot delay this: its connection ends
+// with the leadership.
 type Handler struct {
 	Election *election.Election
 
@@ -62,7 +63,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fence, _ := setlock.FenceFromContext(term)
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		defer context.AfterFunc(term, func() { cancel(context.Cause(term)) })()
+		defer atEnd(term, func() {
+			cancel(context.Cause(term))
+			// A read of the body does not end with the context, and a slow client must not hold the
+			// leadership.
+			http.NewResponseController(w).SetReadDeadline(time.Now())
+			http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Second))
+		})()
 		h.Serve(w, r.WithContext(ctx), fence)
 		return
 	}
@@ -78,6 +85,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.Out.Host = p.In.Host
 		p.Out.Header.Set(forwarded, leader.Owner)
 	}}).ServeHTTP(w, r)
+}
+
+// atEnd calls f when ctx has ended. The function that atEnd returns prevents the call, or waits until
+// f has returned.
+func atEnd(ctx context.Context, f func()) (stop func()) {
+	over := make(chan struct{})
+	prevent := context.AfterFunc(ctx, func() {
+		defer close(over)
+		f()
+	})
+	return func() {
+		if !prevent() {
+			<-over
+		}
+	}
 }
 
 // fail answers a request that was not served. err is nil if the request was not sent.

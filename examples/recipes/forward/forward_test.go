@@ -194,6 +194,7 @@ func TestRequestUnderWay(t *testing.T) {
 	})
 	codes := make(chan int, 1)
 	go func() { // joined by Receive
+		defer close(codes) // also when post fails t
 		response, _ := follower.post(t, "")
 		codes <- response.StatusCode
 	}()
@@ -211,4 +212,32 @@ func TestRequestUnderWay(t *testing.T) {
 		t.Errorf("status %d, want that of Serve", code)
 	}
 	recipetest.Eventually(t, "the follower leads", follower.election.IsLeader)
+}
+
+// A client that does not go on with its request does not hold the leadership.
+func TestSlowClientDelaysNoHandOver(t *testing.T) {
+	srv := setlocktest.NewServer(t)
+	begun := make(chan struct{}, 1)
+	leader, follower := newPair(t, srv, func(w http.ResponseWriter, r *http.Request, fence int64) {
+		begun <- struct{}{}
+		echo(w, r, fence)
+	})
+	body, client := io.Pipe()
+	defer client.Close()
+	ended := make(chan error, 1)
+	go func() { // joined by Receive
+		response, err := leader.Client().Post(leader.URL, "text/plain", body)
+		if err == nil {
+			response.Body.Close()
+		}
+		ended <- nil
+	}()
+	if _, err := client.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	recipetest.Receive(t, "a request", begun)
+	leader.election.Resign()
+	recipetest.Eventually(t, "the follower leads", follower.election.IsLeader)
+	client.Close()
+	recipetest.Receive(t, "the end of the request", ended)
 }

@@ -66,7 +66,7 @@ func TestGracePeriod(t *testing.T) {
 	}
 	_, c := deployment(t)
 	if g := c.LivenessProbe.TerminationGracePeriodSeconds; g == nil || *g > int64(lease/10/time.Second) {
-		t.Error("a process that is overdue is given more time than a tenth of the lease")
+		t.Error("a process that is overdue is given more time than it needs to be killed")
 	}
 }
 
