@@ -68,12 +68,14 @@ func (p *soakPeer) run(ctx context.Context) {
 		p.read(changes)
 	}()
 	defer func() {
-		if r := recover(); r != nil && r != "mood" {
+		r := recover()
+		if r != nil && r != "mood" {
 			panic(r)
 		}
 		<-read // closed by Run
-		if err := e.Check(0); err != nil || e.IsLeader() {
-			s.errorf("%s: Check says %v after Run, IsLeader %v", p.name, err, e.IsLeader())
+		// Check reports a panic of Run.
+		if err := e.Check(0); (err != nil) != (r != nil) || e.IsLeader() {
+			s.errorf("%s: Check says %v after Run, which panicked with %v, IsLeader %v", p.name, err, r, e.IsLeader())
 		}
 	}()
 	if err := e.Run(ctx); err != nil {
