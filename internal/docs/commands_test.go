@@ -62,7 +62,7 @@ var compares = rule{
 
 // benchmarks is the rule of commands that run for minutes.
 var benchmarks = rule{
-	because: "it runs for minutes", proof: ".ci/run", text: "\ngo test ./... -run '^$' -bench . -benchtime 1x\n",
+	because: "it runs for minutes", proof: ".ci/run", text: "\ngo test ./... -run '^$' -bench . -benchtime 1x ",
 }
 
 // inModuleOfUser does what the README tells a user to do: the program of the README is alone in a
