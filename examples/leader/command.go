@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -56,7 +55,7 @@ func runCommand(ctx context.Context, c config, stdin io.Reader, stdout, stderr i
 	}
 	defer pool.Close()
 	w := &wrapper{config: c, stdin: stdin, stdout: stdout, stderr: stderr, lost: make(chan struct{}), hurry: make(chan os.Signal, 2), status: -1}
-	signal.Notify(w.hurry, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(w.hurry, endSignals()...)
 	defer signal.Stop(w.hurry)
 	e := &election.Election{
 		Lock:      &setlock.Lock{Key: c.key, Pool: pool, Owner: c.id, Lease: c.lease},
@@ -129,7 +128,11 @@ func (w *wrapper) lead(ctx context.Context) error {
 	// no other group can have the same number.
 	killGroup(cmd.Process)
 	<-ended
-	for deadline := time.Now().Add(w.term() / buryPart); groupLives(cmd.Process) && time.Now().Before(deadline); {
+	patience := min(w.grace, time.Second) // the lock is renewed meanwhile
+	if errors.Is(context.Cause(ctx), setlock.ErrLost) {
+		patience = w.term() / buryPart
+	}
+	for deadline := time.Now().Add(patience); groupLives(cmd.Process) && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	w.status = status(cmd.ProcessState)

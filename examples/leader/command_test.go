@@ -101,6 +101,14 @@ func testCommandTerminated(t *testing.T, path string) {
 	p.signal(os.Interrupt)
 	p.end(signalled + int(syscall.SIGKILL))
 
+	// A terminal that is closed leaves nothing behind that still runs.
+	p = start(t, path, shell(server.Addr, `sleep 300 & echo pid $!; echo runs; wait`)...)
+	child = pid(p, `pid (\d+)`)
+	p.await(`(runs)`, 1)
+	p.signal(syscall.SIGHUP)
+	p.end(signalled + int(syscall.SIGTERM))
+	dead(t, child)
+
 	// What the command leaves behind is killed before the lock is released.
 	p = start(t, path, shell(server.Addr, `sleep 300 >/dev/null 2>&1 & echo pid $!`)...)
 	child = pid(p, `pid (\d+)`)
@@ -110,7 +118,7 @@ func testCommandTerminated(t *testing.T, path string) {
 
 // After a loss, the command is dead while its lock still exists, whatever it does about SIGTERM.
 func testCommandLost(t *testing.T, path string) {
-	const lease = 4 * time.Second
+	const lease = 10 * time.Second // a twentieth of it is left when the command must be dead
 	server := redistest.NewServer(t)
 	g, err := gate.New(server.Addr)
 	if err != nil {

@@ -20,8 +20,12 @@ func terminate(p *os.Process) { syscall.Kill(-p.Pid, syscall.SIGTERM) }
 // killGroup kills all processes of the group.
 func killGroup(p *os.Process) { syscall.Kill(-p.Pid, syscall.SIGKILL) }
 
-// groupLives reports whether the group has a process. A process that nobody waits for counts, too.
-func groupLives(p *os.Process) bool { return syscall.Kill(-p.Pid, 0) == nil }
+// groupLives reports whether the group has a process. A process that nobody waits for counts, too, and
+// so does the process of another user.
+func groupLives(p *os.Process) bool {
+	err := syscall.Kill(-p.Pid, 0)
+	return err == nil || err == syscall.EPERM
+}
 
 // status returns the exit status of a command, as a shell tells it.
 func status(s *os.ProcessState) int {

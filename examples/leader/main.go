@@ -11,8 +11,9 @@
 //
 // At its end, the demo prints a verdict: the longest time without a leader, and whether two led at the
 // same time. If two led, the exit code is 1. Package timeline says what is measured. Two may lead when
-// the button flush makes Redis lose its data, as the README says. With -json, every line is a JSON
-// object, and there are objects for the exact times at which each term began and ended.
+// the button flush makes Redis lose its data, as the README says, and for milliseconds when the whole
+// demo continues after it was stopped for longer than the lease, as by Ctrl-Z. With -json, every line
+// is a JSON object, and there are objects for the exact times at which each term began and ended.
 //
 // With -script, it tells stories instead, unattended: a leader dies, is paused, is cut off from Redis,
 // or Redis is away. A step that does not come in time is an error. At the end, it draws the timeline
@@ -47,7 +48,7 @@
 // to its output, except a line on standard error if something is wrong. If the command was ended by a
 // signal, the status is 128 and the number of the signal. After a loss, a status of 0 becomes 1.
 //
-// At Ctrl-C, SIGTERM or the loss of the leadership, the process group of the command gets SIGTERM. It
+// At Ctrl-C, SIGTERM, SIGHUP or the loss of the leadership, the process group of the command gets SIGTERM. It
 // gets SIGKILL later: after a loss early enough that the command is dead before the lease can expire,
 // otherwise after -grace, for which the lock is still held, or at a second signal. When the command
 // ends, what is left of its process group is killed before the lock is released. A process that
@@ -81,10 +82,20 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	// The first signal ends ctx, so that the program hands over and ends. A second signal kills it.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// endSignals returns the signals that ask the program to end. A terminal that is closed sends SIGHUP,
+// which nohup has the program ignore.
+func endSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // run runs the program until ctx ends. It returns the exit code.

@@ -114,7 +114,7 @@ func endsWithReplicas(p *process) {
 }
 
 func testReplicas(t *testing.T, path string) {
-	const lease = time.Second
+	const lease = 3 * time.Second // a stall of the machine must not move the leadership
 	server := redistest.NewServer(t)
 	replicas, urls := make(map[string]*process), make(map[string]string)
 	for _, id := range []string{"a", "b", "c"} {

@@ -47,7 +47,7 @@ func (s *stage) leader() (*view, error) {
 				return false
 			}
 		}
-		return v.Leader != "" && v.Now-v.Terms[len(v.Terms)-1].Spans[0].From >= calm.Milliseconds()
+		return v.Leader != "" && len(v.Terms) > 0 && v.Now-v.Terms[len(v.Terms)-1].Spans[0].From >= calm.Milliseconds()
 	}
 	return s.await("a leader, and all replicas well", s.d.lease+calm, well)
 }
