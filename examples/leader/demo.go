@@ -89,7 +89,7 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 		config: c, out: out, exe: exe, server: server, addr: server.Addr(),
 		reports: make(chan timeline.Event), exits: make(chan exit), orders: make(chan order), over: make(chan struct{}),
 		auto: true, ids: []string{"a", "b", "c"}, children: make(map[string]*child),
-		line: timeline.Timeline{Wake: c.lease / wakePart},
+		line: timeline.Timeline{Wake: c.lease / wakePart, Lease: c.lease},
 	}
 	what := fmt.Sprintf("kills each leader after %v, until Ctrl-C", killAfter)
 	if c.script != "" {
@@ -97,7 +97,8 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	} else if c.limit > 0 {
 		what = fmt.Sprintf("kills each leader after %v, for %v", killAfter, c.limit)
 	}
-	d.say("embedded Redis on %s, lease %v, %s", server.Addr(), c.lease, what)
+	d.say("embedded Redis on redis://%s", server.Addr())
+	d.say("has a lease of %v and %s", c.lease, what)
 	d.say("another replica joins with: -redis %s -key %q -lease %v -id x", server.Addr(), c.key, c.lease)
 
 	ctx, cancel := context.WithCancelCause(ctx)

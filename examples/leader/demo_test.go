@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +28,34 @@ func TestTwoLedIsAnError(t *testing.T) {
 	d.line.Add(timeline.Event{Time: after(6), Who: "c", Kind: timeline.Elected})
 	if err := d.result(); !errors.Is(err, errTwoLed) || !strings.Contains(printed.String(), "TWO LED") {
 		t.Errorf("result = %v, printed %q, want errTwoLed", err, printed.String())
+	}
+}
+
+// A replica that a signal has ended is recorded as killed, whoever sent the signal. One that has exited
+// is not.
+func TestKilledBySignal(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no signals")
+	}
+	for _, test := range []struct {
+		command string
+		byUs    bool
+		killed  bool
+		text    string
+	}{
+		{"kill -9 $$", true, true, "was killed"},
+		{"kill -9 $$", false, true, "was killed, not by the demo: signal: killed"},
+		{"exit 3", false, false, "has ended by itself: exit status 3"},
+	} {
+		cmd := exec.Command("sh", "-c", test.command)
+		cmd.Run() // its error only repeats the state
+		var printed bytes.Buffer
+		d := &demo{out: &printer{w: &printed, json: true}, restart: time.NewTimer(time.Hour)}
+		d.ended(exit{&child{id: "a", killed: test.byUs}, time.Now(), cmd.ProcessState})
+		var e timeline.Event
+		if err := json.NewDecoder(&printed).Decode(&e); err != nil || e.Kind != timeline.Dead || e.Killed != test.killed || e.Text != test.text {
+			t.Errorf("%s: %+v (%v), want killed %v and %q", test.command, e, err, test.killed, test.text)
+		}
 	}
 }
 

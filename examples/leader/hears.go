@@ -50,7 +50,7 @@ func (d *demo) greet(e timeline.Event) {
 		if g.To.Equal(e.Time) && !g.Open {
 			gap := g.Length().Round(time.Millisecond)
 			d.say("sees %s lead; nobody led for %v", e.Who, gap)
-			d.headline = fmt.Sprintf("%s leads. Nobody led for %.2f s, because %s %s.", e.Who, gap.Seconds(), g.Who, g.After)
+			d.headline = fmt.Sprintf("%s leads. Nobody led for %.2f\u00a0s, because %s %s.", e.Who, gap.Seconds(), g.Who, g.After)
 			return
 		}
 	}
@@ -67,6 +67,7 @@ func (d *demo) ended(x exit) {
 		d.leader = ""
 	}
 	e := timeline.Event{Time: x.time, Who: x.id, Kind: timeline.Dead, Text: "was killed"}
+	e.Killed = x.killed || x.state.ExitCode() < 0 // by a signal
 	switch {
 	case x.killed:
 		d.record(e)
@@ -80,6 +81,12 @@ func (d *demo) ended(x exit) {
 		d.record(e)
 	default:
 		e.Text = fmt.Sprintf("has ended by itself: %v", x.state)
+		switch {
+		case e.Killed && d.ending: // perhaps by us, because it had not ended in time
+			e.Text = fmt.Sprintf("was killed while the demo ended: %v", x.state)
+		case e.Killed:
+			e.Text = fmt.Sprintf("was killed, not by the demo: %v", x.state)
+		}
 		d.record(e)
 		d.say("%s %s", x.id, e.Text)
 		d.restart.Reset(restartAfter)

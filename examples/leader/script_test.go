@@ -27,7 +27,7 @@ func testStories(t *testing.T, path string) {
 			p.await(`(`+name+` +.* (dies|stopped|cut off|away))`, 1)
 		}
 	}
-	for _, line := range []string{`^a    \|`, `verdict: \d+ terms of 3 replicas; longest gap .*; two never led$`} {
+	for _, line := range []string{`^a    \|`, `demo  wrote .*run\.svg$`, `verdict: \d+ terms; \d of 3 replicas led; longest gap .*; two never led$`} {
 		p.await(`(?m)(`+line+`)`, 1)
 	}
 }

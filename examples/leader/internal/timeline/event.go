@@ -34,7 +34,8 @@ type Event struct {
 	Kind    Kind      `json:"event"`
 	Fence   int64     `json:"fence,omitempty"`
 	Count   int64     `json:"count,omitempty"`
-	Text    string    `json:"text,omitempty"` // what happened, in words; "" where another event has the words
+	Killed  bool      `json:"killed,omitempty"` // of Dead: by a signal
+	Text    string    `json:"text,omitempty"`   // what happened, in words; "" where another event has the words
 	Verdict *Verdict  `json:"verdict,omitempty"`
 }
 
@@ -48,9 +49,12 @@ func (k Kind) done() bool {
 }
 
 // name returns a word for what was done, for pictures.
-func (k Kind) name() string {
-	switch k {
+func (e Event) name() string {
+	switch e.Kind {
 	case Dead:
+		if e.Killed {
+			return "killed"
+		}
 		return "ended"
 	case Resumed:
 		return "continued"
@@ -65,5 +69,5 @@ func (k Kind) name() string {
 	case Restored:
 		return "started"
 	}
-	return string(k)
+	return string(e.Kind)
 }

@@ -12,6 +12,8 @@ const (
 	columns = 88
 	// listed is how many terms the text lists. It leaves out the terms before.
 	listed = 60
+	// few is how many terms make a timeline whose text fits into a window.
+	few = 20
 )
 
 // Lanes returns the names of all who took part, in the order of the alphabet.
@@ -44,6 +46,9 @@ func (l *Timeline) last(until time.Time) time.Time {
 	}
 	return until
 }
+
+// Fits reports whether the text of the timeline until then fits into a window.
+func (l *Timeline) Fits(until time.Time) bool { return len(l.Terms(until)) <= few }
 
 // Text returns the timeline until then as text: a lane for each replica, and the list of its terms
 // and gaps.

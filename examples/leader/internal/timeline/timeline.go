@@ -31,6 +31,8 @@ import (
 type Timeline struct {
 	// Wake is the time within which a process that continues must know that its term is over.
 	Wake time.Duration
+	// Lease is the lease of the lock, for the picture; 0: not known.
+	Lease time.Duration
 
 	events  []Event // in the order of their times; without the words
 	refused int

@@ -103,11 +103,12 @@ func TestJudgeWhileItEnds(t *testing.T) {
 func TestVerdictInWords(t *testing.T) {
 	for story, want := range map[string]string{
 		"0 a starts": "nobody led",
-		"0 a elected; 3500 a dead; 5400 b elected": "2 terms of 2 replicas; longest gap 1.90s: a was dead; two never led",
-		"0 a elected":              "1 term of 1 replica; no gap; two never led",
-		"0 a elected; 3500 a dead": "1 term of 1 replica; nobody has led for the last 6.50s, which is the longest gap: a was dead; two never led",
-		"0 a elected; 4000 b elected; 4100 a told; 5000 a refused":                                                "2 terms of 2 replicas; no gap; 1 write of an old leader refused; TWO LED, 1 time: a and b for 100ms",
-		"0 a elected; 3000 a paused; 5000 b elected; 6000 a resumed; 6010 a told; 7000 a refused; 7001 a refused": "2 terms of 2 replicas; longest gap 2.00s: a was paused; a leader that was paused knew within 10ms that it was none; 2 writes of an old leader refused; two never led",
+		"0 a starts; 0 b starts; 0 c starts; 0 a elected; 4000 a told; 4000 b elected": "2 terms; 2 of 3 replicas led; no gap; two never led",
+		"0 a elected; 3500 a dead; 5400 b elected":                                     "2 terms; 2 of 2 replicas led; longest gap 1.90s: a was dead; two never led",
+		"0 a elected":              "1 term; 1 of 1 replica led; no gap; two never led",
+		"0 a elected; 3500 a dead": "1 term; 1 of 1 replica led; nobody has led for the last 6.50s, which is the longest gap: a was dead; two never led",
+		"0 a elected; 4000 b elected; 4100 a told; 5000 a refused":                                                "2 terms; 2 of 2 replicas led; no gap; 1 write of an old leader refused; TWO LED, 1 time: a and b for 100ms",
+		"0 a elected; 3000 a paused; 5000 b elected; 6000 a resumed; 6010 a told; 7000 a refused; 7001 a refused": "2 terms; 2 of 2 replicas led; longest gap 2.00s: a was paused; a leader that was paused knew within 10ms that it was none; 2 writes of an old leader refused; two never led",
 	} {
 		if got := record(t, story, false).Judge(at(10_000)).String(); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", story, got, want)
@@ -141,5 +142,8 @@ func TestText(t *testing.T) {
 	}
 	if long := record(t, strings.TrimSuffix(many.String(), ";"), false).Text(at(10_000)); !strings.Contains(long, "(40 terms before these are left out)") {
 		t.Errorf("Text lists all of 100 terms:\n%s", long)
+	}
+	if !l.Fits(at(10_000)) || record(t, strings.TrimSuffix(many.String(), ";"), false).Fits(at(10_000)) {
+		t.Error("Fits is wrong: a text of two terms fits, and a text of 100 does not")
 	}
 }

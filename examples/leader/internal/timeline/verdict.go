@@ -65,6 +65,7 @@ func Overlaps(terms []Term) []Overlap {
 type Verdict struct {
 	Terms      int     `json:"terms"`
 	Leaders    int     `json:"leaders"`             // replicas that led
+	Replicas   int     `json:"replicas"`            // that took part
 	Gaps       int     `json:"gaps"`                // times in which nobody led
 	LongestGap float64 `json:"longest_gap_ms"`      //
 	GapAfter   string  `json:"gap_after,omitempty"` // what ended the term before the longest gap
@@ -78,7 +79,7 @@ type Verdict struct {
 // Judge judges the run until then. Only overlaps may also be later, while the replicas end.
 func (l *Timeline) Judge(until time.Time) Verdict {
 	terms := l.Terms(until)
-	v := Verdict{Terms: len(terms), Refused: l.refused}
+	v := Verdict{Terms: len(terms), Replicas: len(l.Lanes()), Refused: l.refused}
 	leaders := make(map[string]bool)
 	var woke time.Duration
 	for _, t := range terms {
@@ -115,7 +116,7 @@ func words(v Verdict, gap Gap, overlap Overlap, woke time.Duration) string {
 	if v.Terms == 0 {
 		return "nobody led"
 	}
-	parts := []string{fmt.Sprintf("%s of %s", many(v.Terms, "term"), many(v.Leaders, "replica"))}
+	parts := []string{many(v.Terms, "term"), fmt.Sprintf("%d of %s led", v.Leaders, many(v.Replicas, "replica"))}
 	switch {
 	case v.Gaps == 0:
 		parts = append(parts, "no gap")
