@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.com/setlock/setlock"
 )
 
 // rightOnes has an example for each flag that can be wrong.
@@ -36,6 +38,9 @@ var flagIn = regexp.MustCompile(`(?:^|flag |argument: )-(-|[a-z]+)`)
 
 // withExample adds an example of a right flag to an error about a wrong one.
 func withExample(err error) error {
+	if errors.As(err, new(commandError)) {
+		return err
+	}
 	if m := flagIn.FindStringSubmatch(err.Error()); m != nil && rightOnes[m[1]] != "" {
 		return fmt.Errorf("%w; for example: %s", err, rightOnes[m[1]])
 	}
@@ -70,8 +75,10 @@ func (c *config) check(f *flag.FlagSet, given map[string]bool) error {
 		return fmt.Errorf("unexpected argument %q", redact(f.Arg(0)))
 	case c.key == "":
 		return errors.New("-key is empty")
-	case given["lease"] && c.lease < minLease:
-		return fmt.Errorf("-lease %v is less than %v", c.lease, minLease)
+	case given["lease"] && c.lease < setlock.MinLease:
+		return fmt.Errorf("-lease %v is less than %v", c.lease, setlock.MinLease)
+	case c.lease > setlock.MaxLease:
+		return fmt.Errorf("-lease %v is more than %v", c.lease, setlock.MaxLease)
 	case c.limit < 0:
 		return fmt.Errorf("-for %v is negative", c.limit)
 	case given["script"] && !slices.Contains(storyNames(), c.script):
@@ -107,10 +114,25 @@ func (c *config) checkCommand(given map[string]bool) error {
 	case c.grace < 0:
 		return fmt.Errorf("-grace %v is negative", c.grace)
 	}
-	if _, err := exec.LookPath(c.command[0]); err != nil {
-		return fmt.Errorf("-- and no command: %w", err)
+	return lookUp(c.command[0])
+}
+
+// A commandError says why a command cannot be run. No flag is wrong.
+type commandError struct{ error }
+
+// lookUp returns why there is no command of this name.
+func lookUp(name string) error {
+	_, err := exec.LookPath(name)
+	var cause *exec.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
+		return commandError{fmt.Errorf("the command %q is not on the PATH", name)}
+	case errors.As(err, &cause):
+		err = cause.Err // without the name, which is quoted here
 	}
-	return nil
+	return commandError{fmt.Errorf("the command %q cannot be run: %w", name, err)}
 }
 
 // loopback reports whether addr is a port on the loopback.

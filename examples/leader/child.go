@@ -33,7 +33,7 @@ type exit struct {
 }
 
 // startChild starts a replica. The demo holds the other end of its standard input. When ctx ends, the
-// demo closes the input. When the demo dies, even by kill -9, the system closes the input. In both
+// demo writes that it is over, and closes the input. When the demo dies, even by kill -9, the system closes the input. In both
 // cases the replica ends. A replica that does not end in time is killed.
 //
 // What the replica reports is sent to reports. Then its end is sent to exits, after Redis can be
@@ -61,7 +61,10 @@ func startChild(ctx context.Context, d *demo, id string) (*child, error) {
 	wakeWithUs(cmd)
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
-		cmd.Cancel = stdin.Close
+		cmd.Cancel = func() error {
+			io.WriteString(stdin, orderEnd+"\n") // fails when the replica has ended
+			return stdin.Close()
+		}
 		err = cmd.Start()
 	}
 	w.Close()

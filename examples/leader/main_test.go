@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"example.com/setlock/setlock"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,6 +27,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"", config{key: "leader", lease: demoLease, http: pageAddr}, ""},
 		{"-for 30s -key k -lease 100ms", config{key: "k", lease: 100 * time.Millisecond, limit: 30 * time.Second, http: pageAddr}, ""},
+		{"-lease 8760h", config{key: "leader", lease: setlock.MaxLease, http: pageAddr}, ""},
 		{"-redis localhost:6379 -id a", config{id: "a", key: "leader"}, "redis://localhost:6379"},
 		{"-redis [::1]:7 -id a", config{id: "a", key: "leader"}, "redis://[::1]:7"},
 		{"-redis redis://h -id a -http :80 -stdin", config{id: "a", key: "leader", http: ":80", stdin: true}, "redis://h:6379"},
@@ -65,6 +68,8 @@ func TestUsageErrors(t *testing.T) {
 		{"-for -1s", "-for -1s is negative"},
 		{"-for soon", "-for"},
 		{"-lease 99ms", "-lease 99ms is less than 100ms"},
+		{"-lease 9000h", "leader: -lease 9000h0m0s is more than 8760h0m0s; for example: -lease 2s\n"},
+		{"-redis h:1 -lease 8760h1ns", "-lease 8760h0m0.000000001s is more than 8760h0m0s"},
 		{"-lease 0", "-lease 0s is less than 100ms"},
 		{"-lease redis://:5ecret@h:1", "-lease"},
 		{"-key=", "-key is empty"},
@@ -97,7 +102,8 @@ func TestUsageErrors(t *testing.T) {
 		{"-script war", `-script "war" is none of failover, pause, partition, redis, all; for example: -script failover`},
 		{"-redis h:1 --", "-- is not followed by a command; for example: -redis localhost:6379 -key nightly -- "},
 		{"-- go", "-- and a command need -redis; for example: "},
-		{"-redis h:1 -- no-such-command", "no-such-command"},
+		{"-redis h:1 -- no-such-command", "leader: the command \"no-such-command\" is not on the PATH\n"},
+		{"-redis h:1 -- ./no/such/command", "leader: the command \"./no/such/command\" cannot be run: "},
 		{"-redis h:1 -json -- go", "-json is not for a command"},
 		{"-redis h:1 -grace -1s -- go", "-grace -1s is negative; for example"},
 		{"-redis h:1 -grace 1s", "-grace needs a command"},

@@ -87,12 +87,16 @@ func testDemoInterrupted(t *testing.T, path string) {
 	p.await(`follows (\w)`, 2)
 	p.signal(os.Interrupt)
 	p.end(exitOK)
-	p.await(`\b([abc])     has ended`, 3)
+	p.await(`\b([abc])     has ended: the demo is over`, 3)
+	p.await(`\b([abc])     hands over: the demo is over`, 1)
+	p.await(`(?m)\b([abc])     starts, pid \d+$`, 3)
+	p.await(`^\S+  demo  embedded (Redis on redis://127\.0\.0\.1:\d+)\n`, 1)
+	p.await(`\n(a    \|)`, 1)
 }
 
 // The death of the demo itself leaves no replicas behind.
 func testDemoKilled(t *testing.T, path string) {
-	endsWithReplicas(start(t, path))
+	endsWithReplicas(start(t, path), "standard input has ended")
 }
 
 // A demo whose starter is killed, as go run may be, ends too.
@@ -101,16 +105,17 @@ func testDemoOrphaned(t *testing.T, path string) {
 	if err != nil {
 		t.Skip(err)
 	}
-	endsWithReplicas(start(t, sh, "-c", `"$0"; true`, path))
+	endsWithReplicas(start(t, sh, "-c", `"$0"; true`, path), "has ended: the demo is over")
 }
 
-// endsWithReplicas kills a process that runs a demo, and waits for the end of the replicas.
-func endsWithReplicas(p *process) {
+// endsWithReplicas kills a process that runs a demo, and waits until all replicas have said why they
+// end.
+func endsWithReplicas(p *process, why string) {
 	p.t.Helper()
 	p.await(`follows (\w)`, 2)
 	p.signal(os.Kill)
 	p.end(-1)
-	p.await(`(standard input has ended)`, 3)
+	p.await(`(`+why+`)`, 3)
 }
 
 func testReplicas(t *testing.T, path string) {

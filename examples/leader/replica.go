@@ -31,10 +31,16 @@ const (
 	repeatEvery = 5 * time.Second
 )
 
-// orderResign is the line on standard input that makes a replica with -stdin resign.
-const orderResign = "resign"
+// Lines on standard input that a replica with -stdin obeys.
+const (
+	orderResign = "resign"
+	orderEnd    = "end" // because the demo is over; its death only ends the input
+)
 
-var errStdin = errors.New("standard input has ended")
+var (
+	errStdin    = errors.New("standard input has ended")
+	errDemoOver = errors.New("the demo is over")
+)
 
 // runReplica runs one candidate until ctx ends. When Redis cannot be reached, the candidate prints
 // a warning and tries again. This is no error of runReplica.
@@ -61,14 +67,21 @@ func runReplica(ctx context.Context, c config, stdin io.Reader, out *printer) er
 		Lock:      &setlock.Lock{Key: c.key, Pool: pool, Owner: c.id, Lease: c.lease},
 		OnElected: own.of(work.work),
 	}
-	own.tell(timeline.Event{Kind: timeline.Began, Text: fmt.Sprintf("starts, pid %d, Redis on %s", os.Getpid(), c.server)})
+	starts := fmt.Sprintf("starts, pid %d", os.Getpid())
+	if !c.events { // the demo has put a gate before the Redis; nobody else should use its address
+		starts += fmt.Sprintf(", Redis on %s", c.server)
+	}
+	own.tell(timeline.Event{Kind: timeline.Began, Text: starts})
 
 	if c.stdin {
 		// This goroutine is not joined, because nothing can interrupt a read of standard input.
 		go func() {
 			for lines := bufio.NewScanner(stdin); lines.Scan(); {
-				if lines.Text() == orderResign {
+				switch lines.Text() {
+				case orderResign:
 					e.Resign()
+				case orderEnd:
+					cancel(errDemoOver)
 				}
 			}
 			cancel(errStdin)
