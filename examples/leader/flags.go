@@ -19,8 +19,6 @@ const (
 	commandGrace = 10 * time.Second
 	// pageAddr is where the page of the demo is: on a free port.
 	pageAddr = "127.0.0.1:0"
-	// minLease is the shortest Lease that a Lock accepts.
-	minLease = 100 * time.Millisecond
 )
 
 // A config is the values of the flags, and what follows from them.
@@ -50,11 +48,11 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.redis, "redis", "", "run one replica on this Redis: `host:port`, a URL as for package redispool, or REDIS_URL for the environment variable")
 	f.StringVar(&c.id, "id", "", "with -redis: the `name` of this replica (default host:pid)")
 	f.StringVar(&c.key, "key", "leader", "the `key` of the lock; replicas with the same one elect one leader")
-	f.DurationVar(&c.lease, "lease", 0, "`how long` the others wait when the leader dies, at least 100ms (default 15s, 2s in the demo)")
+	f.DurationVar(&c.lease, "lease", 0, "`how long` the others wait when the leader dies, 100ms to 8760h (default 15s, 2s in the demo)")
 	f.StringVar(&c.http, "http", "", "with -redis: serve HTTP on this `address`: 200 on the leader, 503 elsewhere; in the demo: the loopback address of its page (default a free port)")
 	f.DurationVar(&c.limit, "for", 0, "end after this `time` (default: on Ctrl-C or SIGTERM)")
 	f.BoolVar(&c.stdin, "stdin", false, "with -redis: end when standard input ends, for example because the parent process died")
-	f.BoolVar(&c.json, "json", false, "print one JSON object a line instead of words")
+	f.BoolVar(&c.json, "json", false, "print one JSON object a line instead of words, as described below")
 	f.StringVar(&c.script, "script", "", "run a `story` unattended instead of the demo: "+strings.Join(storyNames(), ", "))
 	f.StringVar(&c.svg, "svg", "", "when the demo or the story is over, write its timeline to this `file` as a picture")
 	f.DurationVar(&c.grace, "grace", commandGrace, "with a command: `how long` it may take to end after SIGTERM, while the lock is still held")
@@ -77,6 +75,7 @@ SETLOCK_OWNER and SETLOCK_FENCE in its environment.
 	f := flags(new(config))
 	f.SetOutput(w)
 	f.PrintDefaults()
+	fmt.Fprint(w, objects)
 }
 
 // parse returns the config that args give. It returns flag.ErrHelp if args ask for help, and another

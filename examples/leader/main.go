@@ -9,15 +9,19 @@
 // shows who leads, and has buttons that kill, pause and cut off replicas, and stop Redis. From the
 // first button on, the demo kills no leader by itself.
 //
-// At its end, the demo prints a verdict: the longest time without a leader, and whether two led at the
-// same time. If two led, the exit code is 1. Package timeline says what is measured. Two may lead when
-// the button flush makes Redis lose its data, as the README says, and for milliseconds when the whole
-// demo continues after it was stopped for longer than the lease, as by Ctrl-Z. With -json, every line
-// is a JSON object, and there are objects for the exact times at which each term began and ended.
+// At its end, the demo draws the timeline as text, if the timeline is short. Then it prints a verdict:
+// the longest time without a leader, and whether two led at the same time. If two led, the exit code
+// is 1. Package timeline says what is measured. Two may lead when the button flush makes Redis lose
+// its data, as the docs say, and for milliseconds when the whole demo continues after it was
+// stopped for longer than the lease, as by Ctrl-Z.
+//
+// With -json, every line is a JSON object, and there are objects for the exact times at which each
+// term began and ended. -help lists the events and their fields. The lines are not strictly in the
+// order of their times.
 //
 // With -script, it tells stories instead, unattended: a leader dies, is paused, is cut off from Redis,
-// or Redis is away. A step that does not come in time is an error. At the end, it draws the timeline
-// as text:
+// or Redis is away. A step that does not come in time is an error. The timeline at the end is drawn
+// whatever its length is:
 //
 //	go run ./examples/leader -script all
 //
