@@ -102,6 +102,24 @@ func TestOtherSitesPressNothing(t *testing.T) {
 	}
 }
 
+// Before its first event, the page claims nothing about the demo, and has no button that can be used.
+func TestPageBeforeItsFirstEvent(t *testing.T) {
+	p, _ := newPage(t)
+	page, _, _ := strings.Cut(get(t, "http://"+p.listener.Addr().String()), "<script>")
+	if !strings.Contains(page, `aria-live="polite">Connecting…</p>`) {
+		t.Error("the headline is not Connecting…")
+	}
+	buttons := regexp.MustCompile(`<button [^>]*>`).FindAllString(page, -1)
+	if len(buttons) != 5 {
+		t.Errorf("buttons %q, want 5", buttons)
+	}
+	for _, b := range buttons {
+		if !strings.Contains(b, `aria-disabled="true"`) {
+			t.Errorf("the button %s can be used", b)
+		}
+	}
+}
+
 // A browser that reads nothing holds up neither the demo nor other browsers, and is left behind.
 func TestStalledBrowser(t *testing.T) {
 	p, _ := newPage(t)
