@@ -3,11 +3,9 @@ package election_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"example.com/setlock/election"
-	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 )
 
@@ -224,15 +222,6 @@ func (s *simulation) lose(p *peer, d time.Duration) {
 			}
 		}
 	}
-}
-
-// scriptOf returns the name of the script that a request calls, "" for none.
-func scriptOf(request []byte) string {
-	lines := strings.SplitN(string(request), "\r\n", 6)
-	if len(lines) < 6 || !strings.HasPrefix(lines[2], "EVAL") {
-		return ""
-	}
-	return protocol.NameOf(lines[4])
 }
 
 // resign ends a term, if there is one, at once.
