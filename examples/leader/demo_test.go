@@ -31,8 +31,8 @@ func TestTwoLedIsAnError(t *testing.T) {
 	}
 }
 
-// A replica that a signal has ended is recorded as killed, whoever sent the signal. One that has exited
-// is not.
+// A replica that a signal has ended is recorded as killed, also if the demo did not send the signal.
+// One that has exited is not.
 func TestKilledBySignal(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals")

@@ -20,8 +20,8 @@ func terminate(p *os.Process) { syscall.Kill(-p.Pid, syscall.SIGTERM) }
 // killGroup kills all processes of the group.
 func killGroup(p *os.Process) { syscall.Kill(-p.Pid, syscall.SIGKILL) }
 
-// groupLives reports whether the group has a process. A process that nobody waits for counts, too, and
-// so does the process of another user.
+// groupLives reports whether the group has a process. A zombie counts, too, and so does the process of
+// another user.
 func groupLives(p *os.Process) bool {
 	err := syscall.Kill(-p.Pid, 0)
 	return err == nil || err == syscall.EPERM

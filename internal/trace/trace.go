@@ -8,7 +8,8 @@ import (
 )
 
 // A Trace is a set of functions that are called when something happens. NewContext replaces
-// those that are nil by functions that do nothing. The functions are called from several goroutines, even at the same time, and must not block.
+// those that are nil by functions that do nothing. The functions are called from several
+// goroutines, even at the same time, and must not block.
 type Trace struct {
 	// Called is called when a call to Redis has ended. err is nil when Redis has answered
 	// as a server that works does, whatever the answer was.

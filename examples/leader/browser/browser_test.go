@@ -176,7 +176,7 @@ func (b tab) look(scheme string, width, height int64, mobile bool) {
 	}))
 }
 
-// shoot takes a picture, if somebody wants it.
+// shoot takes a picture, if a directory for pictures is set.
 func (b tab) shoot(name string) {
 	dir := os.Getenv(screenshots)
 	if dir == "" {

@@ -5,7 +5,7 @@ import "time"
 // A Kind says what an Event is about.
 type Kind string
 
-// The kinds of events. Those of a term change a Timeline; those that somebody caused are its marks.
+// The kinds of events. Those of a term change a Timeline; those that the demo or a button caused are its marks.
 const (
 	Note     Kind = "note"     // words only
 	Elected  Kind = "elected"  // OnElected is called, a term begins
