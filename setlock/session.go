@@ -49,18 +49,20 @@ func newSession(ctx context.Context, r *remote, holds *holds) *session {
 	return s
 }
 
-// start begins the session with h, the hold that was acquired.
+// start begins the session with h, the hold that was acquired. If the reply came too late for
+// h to be trusted, the session begins as lost.
 func (s *session) start(h *hold) {
 	s.renewal = &renewal{
 		remote: s.remote, hold: h, trace: trace.Of(s.base), lost: s.lose, taken: s.taken,
 		trust: trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)},
 	}
-	s.shared = openShared(s.remote.pool)
-	s.renewer = s.shared.renew(s.clock, s.renewal)
-	s.setHold(h)
+	// Before the renewer looks: it would report that no renewal has succeeded.
 	if s.renewal.left(s.clock.Now()) <= 0 {
 		s.lose(errLate)
 	}
+	s.shared = openShared(s.remote.pool)
+	s.renewer = s.shared.renew(s.clock, s.renewal)
+	s.setHold(h)
 }
 
 func (s *session) setHold(h *hold) {
