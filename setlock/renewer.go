@@ -114,15 +114,9 @@ func (r *renewer) forget(e *renewal) {
 // run looks at the renewals, again and again, until close.
 func (r *renewer) run() {
 	defer close(r.done)
-	timer := r.clock.NewTimer(0)
+	timer := r.clock.NewTimer(MaxLease) // set below
 	defer timer.Stop()
 	for {
-		select {
-		case <-r.ctx.Done():
-			return
-		case <-r.wake:
-		case <-timer.C():
-		}
 		pause, untrusted := r.look()
 		for _, e := range untrusted {
 			// The end of a context may block in a method of a context of the user. It must not
@@ -133,6 +127,12 @@ func (r *renewer) run() {
 			}()
 		}
 		timer.Reset(pause)
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-r.wake:
+		case <-timer.C():
+		}
 	}
 }
 
