@@ -2,9 +2,6 @@ package election_test
 
 import (
 	"context"
-	"runtime"
-	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +14,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"example.com/setlock/election"
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/protocol"
 	"example.com/setlock/internal/redistest"
 	"example.com/setlock/setlock"
@@ -28,11 +26,8 @@ import (
 func TestTenThousandElections(t *testing.T) {
 	const lease, leases = 10 * time.Second, 3
 	n := 10_000
-	if raceDetector() {
+	if leaktest.RaceDetector() {
 		n = 1000
-		// Go 1.26's race detector does not survive two timers of one bubble that run at once, by
-		// receives on two processors.
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := redistest.NewEmbedded(t)
@@ -153,12 +148,6 @@ func newThrong(t testing.TB, n int, pool *redis.Pool, lease time.Duration) *thro
 	}
 	t.Cleanup(a.stop)
 	return a
-}
-
-// raceDetector reports whether this test was built with the race detector.
-func raceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // quick makes s fit for thousands of locks, and returns how many requests of clients s has had,

@@ -8,6 +8,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/locktest"
 )
 
@@ -79,7 +80,7 @@ func TestEachLeaseHasItsOwnPace(t *testing.T) {
 // A thousand of each; with the race detector, a hundred.
 func TestManyOfEachLease(t *testing.T) {
 	n := 1000
-	if locktest.RaceDetector() {
+	if leaktest.RaceDetector() {
 		n = 100
 	}
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/locktest"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestManyFindRedisAgain(t *testing.T) {
 	const most = 16
 	n := 10_000
-	if locktest.RaceDetector() {
+	if leaktest.RaceDetector() {
 		n = 1000
 	}
 	for _, name := range []string{"silent", "refused"} {

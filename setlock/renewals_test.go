@@ -2,7 +2,6 @@ package setlock_test
 
 import (
 	"context"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -48,9 +47,6 @@ func TestRenewalSchedule(t *testing.T) {
 
 // Sessions that begin together on a slow network do not renew together from then on.
 func TestRenewalsAreSpread(t *testing.T) {
-	// With two processors, two timers of one bubble can run at once, by receives. The race detector
-	// of Go 1.26 crashes then.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		const n = 200
 		locktest.LoadScripts(t, w.Direct(lease))

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/locktest"
 	"example.com/setlock/internal/redistest"
 )
@@ -12,7 +13,7 @@ import (
 // not push each other out.
 func TestSlowRedisLosesNoneOfThousands(t *testing.T) {
 	n := 8000
-	if locktest.RaceDetector() {
+	if leaktest.RaceDetector() {
 		n = 1000
 	}
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
-	"go.uber.org/goleak"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/redistest"
 )
 
@@ -21,7 +21,7 @@ var (
 	seed  = flag.Uint64("history.seed", 0, "record and check the history of this seed only")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const (
 	clients      = 5

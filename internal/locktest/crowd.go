@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -46,12 +44,6 @@ func NewCrowd(t testing.TB, locks ...*setlock.Lock) *Crowd {
 // NewCrowdUnder is NewCrowd with sessions under the values of ctx.
 func NewCrowdUnder(ctx context.Context, t testing.TB, locks ...*setlock.Lock) *Crowd {
 	t.Helper()
-	if RaceDetector() {
-		// With two processors, two timers of one bubble can run at once, by receives. The race
-		// detector of Go 1.26 crashes then.
-		before := runtime.GOMAXPROCS(1)
-		t.Cleanup(func() { runtime.GOMAXPROCS(before) })
-	}
 	c := &Crowd{t: t, lost: make(map[string]Loss)}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	t.Cleanup(c.Stop)
@@ -124,10 +116,4 @@ func Locks(pool *redis.Pool, prefix string, n int, lease time.Duration) []*setlo
 		locks[i] = &setlock.Lock{Key: prefix + strconv.Itoa(i), Pool: pool, Lease: lease}
 	}
 	return locks
-}
-
-// RaceDetector reports whether this test was built with the race detector.
-func RaceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
