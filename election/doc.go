@@ -26,9 +26,9 @@
 // because no renewal succeeded, another candidate can be elected a tenth of the Lease later. After
 // any other loss, another candidate may lead already. It may lead even while OnElected still runs.
 //
-// So work must stop when its context ends. [Election.Check] finds work that does not stop, see
-// [ErrOverdue]. Work
-// that must never be done twice must check a fencing token, see [setlock.FenceFromContext].
+// So work must stop when its context ends. [Election.Check] finds work that does not stop,
+// see [ErrOverdue]. Work that must never be done twice must check a fencing token, see
+// [setlock.FenceFromContext].
 //
 // # What is not promised
 //
@@ -36,10 +36,10 @@
 // then, because Redis answers ASK or TRYAGAIN. The renewals of a leader fail once its keys have
 // moved. When the slot has moved, a leader is elected again.
 //
-// The effects of two leaders may overlap. A process can be stopped between its last check of its
-// context and its next write. A Redis that loses its data, or whose clock is set forward, lets
-// another candidate be elected while the old leader does not know. The old leader learns at its
-// next renewal that Redis answers, at most a third of its Lease later. If Redis does not answer, its
-// context ends when its trust ends. The fencing token of the old leader is stale then. Only a resource that checks
-// fencing tokens is protected.
+// The effects of two leaders may overlap. A process can be stopped between its last check
+// of its context and its next write. A Redis that loses its data, or whose clock is set
+// forward, lets another candidate be elected while the old leader does not know. The old
+// leader learns at its next renewal that Redis answers, at most a third of its Lease later.
+// If Redis does not answer, its context ends when its trust ends. The fencing token of the
+// old leader is stale then. Only a resource that checks fencing tokens is protected.
 package election

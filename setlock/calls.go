@@ -138,10 +138,11 @@ func (l *Lock) Unlock(ctx context.Context) error {
 // the key. Fence judges at the call, without asking Redis.
 //
 // The hold of a Do counts while the lock is trusted, until the function of Do has returned.
-// It counts even when the ctx of Do has ended, while the function still runs. The hold of a call of Lock counts for 0.9 of the time that Lock, Extend or Renew gave it,
-// because clocks do not run alike. It counts until a call of Unlock may have released it.
-// Tokens of one Key strictly increase from hold to hold. The package documentation names
-// the exceptions.
+// It counts even when the ctx of Do has ended, while the function still runs. The hold of a
+// call of Lock counts for 0.9 of the time that Lock, Extend or Renew gave it, because
+// clocks do not run alike. It counts until a call of Unlock may have released it. Tokens of
+// one Key strictly increase from hold to hold. The package documentation names the
+// exceptions.
 func (l *Lock) Fence() int64 { return l.holds.fence() }
 
 // setTime calls set with the hold, to set the remaining time of its key. Only one such call

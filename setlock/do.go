@@ -38,13 +38,13 @@ type DoFunc func(ctx context.Context) error
 // propagates.
 //
 // When Do returns, nothing that it started still runs, even where ctx never ends, because
-// every request is bounded by a part of Lease. There are four exceptions. The renewer of a Pool
-// and the connection for announcements end with the last Do or Watch that needs them. A
-// helper that is
-// stuck in the Pool's Dial or TestOnBorrow ends when that function returns, and does
-// nothing more. A helper that undoes an acquisition, because ctx or the third of Lease has
-// ended, runs for at most two seconds. A helper in a connection that cannot be interrupted,
-// see Lock.Pool, remains until Redis answers or the connection breaks.
+// every request is bounded by a part of Lease. There are four exceptions. The renewer of a
+// Pool and the connection for announcements end with the last Do or Watch that needs them.
+// A helper that is stuck in the Pool's Dial or TestOnBorrow ends when that function
+// returns, and does nothing more. A helper that undoes an acquisition, because ctx or the
+// third of Lease has ended, runs for at most two seconds. A helper in a connection that
+// cannot be interrupted, see Lock.Pool, remains until Redis answers or the connection
+// breaks.
 func (l *Lock) Do(ctx context.Context, f DoFunc) (err error) {
 	const op = "do"
 	if err := l.check(op); err != nil {

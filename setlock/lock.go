@@ -48,9 +48,9 @@ type Lock struct {
 	// Locks may hold this key at the same time.
 	//
 	// A call whose ctx can end runs on a helper goroutine. Renewals of Do are sent by one
-	// goroutine while another one receives their replies, as redigo allows. A panic in Dial or TestOnBorrow
-	// then ends the process, as any panic does that nobody recovers. A Dial that returns
-	// neither a connection nor an error is an error of the call.
+	// goroutine while another one receives their replies, as redigo allows. A panic in Dial
+	// or TestOnBorrow then ends the process, as any panic does that nobody recovers. A Dial
+	// that returns neither a connection nor an error is an error of the call.
 	//
 	// A connection that answers READONLY, MOVED, MASTERDOWN, CLUSTERDOWN or LOADING is not
 	// given back to the Pool. So a Dial that looks for the primary finds the new primary.
