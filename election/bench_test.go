@@ -101,7 +101,8 @@ func BenchmarkCrash(b *testing.B) {
 				var mu sync.Mutex
 				var times []time.Duration
 				for b.Loop() {
-					// A thousand of them expire in each second, and nearly all are there when a run begins.
+					// A thousand of them expire in each second, and nearly all are there when a
+					// run begins.
 					const some = 1000 // at a time, for the leaders renew
 					for from := 0; from < keys; from += some {
 						redistest.Do(b, s.Dial, "EVAL", "for i = ARGV[1] + 1, ARGV[1] + ARGV[2] do redis.call('SET', 'other' .. i, i, 'PX', 1000 + i) end return 1", 0, from, some)
@@ -146,7 +147,8 @@ func waitFor(e *election.Election) <-chan struct{} {
 	return done
 }
 
-// How many requests a leader and its followers, each with a pool of its own, send while nothing happens.
+// How many requests a leader and its followers, each with a pool of its own, send while
+// nothing happens.
 func BenchmarkIdle(b *testing.B) {
 	for _, followers := range []int{0, 1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("followers=%d", followers), func(b *testing.B) {

@@ -30,8 +30,8 @@ func byHand(t *testing.T) (command string) {
 	return found[0][1]
 }
 
-// The command of docs/operations.md tells the leader at once. The next leader is elected when the expiry has
-// passed that the key had, and two never lead.
+// The command of docs/operations.md tells the leader at once. The next leader is elected
+// when the expiry has passed that the key had, and two never lead.
 func TestFailoverByHand(t *testing.T) {
 	script := regexp.MustCompile(`"(.*)"`).FindStringSubmatch(byHand(t))[1]
 	inBubble(t, func(t *testing.T, w *world) {

@@ -44,8 +44,9 @@ func TestResignedIsNotTheNext(t *testing.T) {
 					if next == leader {
 						t.Fatalf("resignation %d: %s resigned and is the next", i, leader.Lock.Owner)
 					}
-					// The release, its announcement, the acquisition and its reply. The release waits for
-					// a renewal that is under way, and a follower for its own look: two more trips each.
+					// The release, its announcement, the acquisition and its reply. The release
+					// waits for a renewal that is under way, and a follower for its own look:
+					// two more trips each.
 					took := time.Since(begin)
 					if took > 8*delay {
 						t.Fatalf("resignation %d: another leads after %v, want %v at most", i, took, 8*delay)

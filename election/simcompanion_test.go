@@ -25,7 +25,8 @@ type companion struct {
 	working bool
 }
 
-// A companionLock is what the judge knows of a lock that companions hold. It is guarded by simulation.mu.
+// A companionLock is what the judge knows of a lock that companions hold. It is guarded by
+// simulation.mu.
 type companionLock struct {
 	fence  int64                     // the last that was given
 	holds  string                    // what the key has as far as scripts have written it; "" for unknown
@@ -38,8 +39,8 @@ type companionGrant struct {
 	at    time.Time
 }
 
-// accompany decides how many companions each process has. It takes no luck from the driver, so that a seed
-// has the same troubles with and without.
+// accompany decides how many companions each process has. It takes no luck from the driver,
+// so that a seed has the same troubles with and without.
 func (s *simulation) accompany() {
 	mood := rand.New(rand.NewPCG(s.seed, 1<<33))
 	if mood.IntN(4) == 0 {
@@ -51,7 +52,8 @@ func (s *simulation) accompany() {
 	s.locks = make(map[string]*companionLock)
 }
 
-// bringCompanions gives p its companions. Every second one has a key for which those of other processes compete.
+// bringCompanions gives p its companions. Every second one has a key for which those of
+// other processes compete.
 func (s *simulation) bringCompanions(p *peer, slot int) {
 	for i := range s.companions {
 		key := fmt.Sprintf("own%d.%d", slot, i)

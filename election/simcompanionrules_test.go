@@ -73,7 +73,8 @@ func (s *simulation) companionReleases(key string) bool {
 	return true
 }
 
-// upsetCompanions notes that the keys of all companions may be gone, or expire early. Nobody announces that.
+// upsetCompanions notes that the keys of all companions may be gone, or expire early.
+// Nobody announces that.
 func (s *simulation) upsetCompanions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +95,9 @@ func (s *simulation) companionKey(c *companion) (string, time.Duration) {
 	return value, s.server.TTL(c.lock.Key)
 }
 
-// stands returns why c must not believe in its hold, "" if it may: the key is its own and will be for the
-// margin, or was taken from it so lately that it need not know. simulation.mu is locked.
+// stands returns why c must not believe in its hold, "" if it may: the key is its own and
+// will be for the margin, or was taken from it so lately that it need not know.
+// simulation.mu is locked.
 func (c *companion) stands(value string, left time.Duration) string {
 	s := c.p.s
 	g := s.locks[c.lock.Key].grants[c.fence]
@@ -208,8 +210,8 @@ func (s *simulation) settleCompanions() {
 		}
 		return names
 	}
-	// Until whoever left a key has lost it, and those who follow have asked: they may have old connections
-	// that each cost an attempt.
+	// Until whoever left a key has lost it, and those who follow have asked: they may have
+	// old connections that each cost an attempt.
 	late := time.Duration(0)
 	for key := range s.locks {
 		if len(believers(key)) == 0 {

@@ -89,8 +89,8 @@ func (s *simulation) disturb() {
 	s.confirmed()
 }
 
-// confirmed notes that from now on it is to be seen again whether replicas confirm what they should. s.mu is
-// locked.
+// confirmed notes that from now on it is to be seen again whether replicas confirm what
+// they should. s.mu is locked.
 func (s *simulation) confirmed() {
 	for _, p := range s.peers {
 		p.short = time.Time{}

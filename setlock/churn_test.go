@@ -92,7 +92,8 @@ func TestChurn(t *testing.T) {
 					coming.Go(func() {
 						for time.Now().Before(end) {
 							time.Sleep(time.Duration(random.Int64N(int64(lease / 4))))
-							// A short lease now and then, and sessions that end before their first renewal.
+							// A short lease now and then, and sessions that end before their first
+							// renewal.
 							l := &setlock.Lock{Key: fmt.Sprint("comes", i, "-", sessions.Add(1)), Pool: pool, Lease: lease >> random.IntN(4)}
 							works := time.Duration(random.Int64N(int64(l.Lease) >> random.IntN(5)))
 							locktest.MustDo(t, l, func(ctx context.Context) error {

@@ -138,8 +138,9 @@ func (t *earlierTrust) renewed(sent time.Time) {
 	}
 }
 
-// leadEarlier leads under the hold that e has acquired, by a request sent at sent. It renews every third of the
-// lease, after a failure sooner, and when an announcement names another. It reports whether the process died.
+// leadEarlier leads under the hold that e has acquired, by a request sent at sent. It
+// renews every third of the lease, after a failure sooner, and when an announcement names
+// another. It reports whether the process died.
 func (r *rival) leadEarlier(ctx context.Context, e *earlierLock, sent time.Time, wake <-chan struct{}) (died bool) {
 	trust := &earlierTrust{lease: r.lease, sent: sent}
 	if !trust.believes() {

@@ -13,8 +13,9 @@ import (
 	"example.com/setlock/internal/locktest"
 )
 
-// One WAIT confirms a batch. Too few replicas confirm a batch: none of its renewals counts, although the primary has made
-// them. Each is retried, and each session is lost when the trust of its acquisition ends.
+// One WAIT confirms a batch. Too few replicas confirm a batch: none of its renewals counts,
+// although the primary has made them. Each is retried, and each session is lost when the
+// trust of its acquisition ends.
 func TestBatchThatTooFewReplicasConfirm(t *testing.T) {
 	const n = 50
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {

@@ -116,7 +116,8 @@ func (e *earlierLock) renew(ctx context.Context, d time.Duration) (mine bool, er
 	return n == 1, err
 }
 
-// extend adds d to the remaining time of the lock. It returns the new remaining time; 0: the lock is another's.
+// extend adds d to the remaining time of the lock. It returns the new remaining time; 0:
+// the lock is another's.
 func (e *earlierLock) extend(ctx context.Context, d time.Duration) (time.Duration, error) {
 	n, err := e.setTime(ctx, earlierExtend, d)
 	return time.Duration(n) * time.Millisecond, err

@@ -89,7 +89,8 @@ func TestHangingConnectionsDelayNoOther(t *testing.T) {
 				c := locktest.NewCrowd(t, locks...)
 				start := time.Now()
 				h.open(hanging)
-				// The hook of the hole answers before the one that counts. So only what is answered counts.
+				// The hook of the hole answers before the one that counts. So only what is
+				// answered counts.
 				time.Sleep(lease)
 				answered := make(map[string]time.Time) // the first answer
 				for _, r := range renewals() {
@@ -109,7 +110,8 @@ func TestHangingConnectionsDelayNoOther(t *testing.T) {
 				if late != hanging*each {
 					t.Errorf("the renewals of %d sessions were late, want %d on each connection that hangs", late, each)
 				}
-				// None is closed before it counts as hanging. One is closed then if there is no room else.
+				// None is closed before it counts as hanging. One is closed then if there is no
+				// room else.
 				closed := h.closed()
 				first, last := lease/20+lease/40, lease/20+lease/6
 				for i, at := range closed {

@@ -133,8 +133,8 @@ func TestRenewalsWithoutReplica(t *testing.T) {
 				}
 				return nil
 			})
-			// Redis gives up a WAIT up to a tenth of a second late, and a busy machine later than that. No
-			// attempt may have been long enough for the answer.
+			// Redis gives up a WAIT up to a tenth of a second late, and a busy machine later
+			// than that. No attempt may have been long enough for the answer.
 			if !errors.Is(err, context.DeadlineExceeded) {
 				shortfall(t, "Do", err)
 			}

@@ -35,7 +35,8 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 
 	gauge(number(s.Leading), "leading", "1 while this process leads.")
-	// A process whose Run has returned knows the leader of the past. Others see a leader once per lease.
+	// A process whose Run has returned knows the leader of the past. Others see a leader
+	// once per lease.
 	known := s.Leading || s.Leader != "" && time.Since(s.Seen) < 2*lease
 	gauge(number(known), "leader_known", "1 while this process knows of a leader.")
 	gauge(float64(s.Fence), "fence", "The fencing token of the leader as last seen, or 0.")
