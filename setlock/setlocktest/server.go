@@ -37,7 +37,7 @@ type Server struct {
 // closed. In a bubble, t must be the T of the bubble.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, redis: redistest.NewEmbedded(t), routes: make(map[*redis.Pool]*route)}
+	s := &Server{t: t, redis: redistest.NewPatient(t), routes: make(map[*redis.Pool]*route)}
 	t.Cleanup(s.Stop)
 	return s
 }
