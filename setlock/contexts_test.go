@@ -108,11 +108,13 @@ func TestContextIsNotUsedAfterItsDo(t *testing.T) {
 func TestLossIsToldBeforeDoReturns(t *testing.T) {
 	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
 		l := w.Lock(lease)
-		var returned, late, blocked atomic.Bool
-		gate := make(chan struct{})
+		var returned, late, slow atomic.Bool
+		// The first to come here behind the end of f's context is slow. This is Unlock's goroutine,
+		// unless it is preempted there. It is slow for a time, and does not wait for Do: if another
+		// goroutine comes first, Do waits for this one.
 		var ctx context.Context = &guarded{Context: t.Context(), on: func() {
-			if blocked.Swap(false) { // Unlock's goroutine waits here, behind the end of f's context
-				<-gate
+			if slow.Swap(false) {
+				time.Sleep(time.Second)
 			}
 		}}
 		ctx = trace.NewContext(ctx, &trace.Trace{Lost: func(int64, error) {
@@ -122,13 +124,12 @@ func TestLossIsToldBeforeDoReturns(t *testing.T) {
 		}})
 		var wg sync.WaitGroup
 		l.Do(ctx, func(ctx context.Context) error {
-			blocked.Store(true)
+			slow.Store(true)
 			wg.Go(func() { l.Unlock(context.Background()) })
 			<-ctx.Done()
 			return nil
 		})
 		returned.Store(true)
-		close(gate)
 		wg.Wait()
 		synctest.Wait()
 		if late.Load() {
