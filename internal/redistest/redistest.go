@@ -5,11 +5,8 @@ package redistest
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"runtime/debug"
 	"testing"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gomodule/redigo/redis"
@@ -39,22 +36,13 @@ func Pool(t testing.TB, dial Dialer) *redis.Pool {
 // a testing/synctest bubble is the bubble's.
 type Embedded struct{ *miniredis.Miniredis }
 
-// patience is how long a test with an embedded server may take. In virtual time, a test that waits
-// for what never comes would take for ever, because other goroutines keep the time going.
-const patience = 100 * time.Hour
-
-// NewEmbedded starts a server that ends with t. When patience has passed, it ends the process with
-// the stacks of all goroutines.
+// NewEmbedded starts a server that ends with t. t may run for two days, in virtual time.
 func NewEmbedded(t testing.TB) *Embedded {
-	limit := time.AfterFunc(patience, func() {
-		debug.SetTraceback("all")
-		panic(fmt.Sprintf("%s has not ended after %v", t.Name(), patience))
-	})
-	t.Cleanup(func() { limit.Stop() })
+	boundLifetime(t)
 	return NewPatient(t)
 }
 
-// NewPatient is NewEmbedded for a test that may take any time.
+// NewPatient is NewEmbedded for a test that may run for ever.
 func NewPatient(t testing.TB) *Embedded {
 	m := miniredis.NewMiniRedis()
 	m.ClockTTL(true)
