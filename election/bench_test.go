@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -199,7 +198,7 @@ func BenchmarkScale(b *testing.B) {
 			b.ReportMetric(float64(after.StackInuse-before.StackInuse)/n/1024, "KiB-stack/election")
 		}
 		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/n, "goroutines/election")
-		cpu, requests := cpuTime(), commands(b, s)
+		cpu, requests := redistest.CPUTime(), commands(b, s)
 		burst, last, from := 0.0, requests, time.Now() // requests a second, in the worst fifth of one
 		began := from
 		for range int(2 * lease / (200 * time.Millisecond)) {
@@ -211,7 +210,7 @@ func BenchmarkScale(b *testing.B) {
 		requests = last - requests
 		mean := float64(requests) / from.Sub(began).Seconds()
 		b.ReportMetric(mean*lease.Seconds()/n, "requests/lease/election")
-		b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(requests), "µs-cpu/request")
+		b.ReportMetric(float64((redistest.CPUTime()-cpu).Microseconds())/float64(requests), "µs-cpu/request")
 		b.ReportMetric(burst/mean, "x-burst")
 		stop := time.Now()
 		all.stop()
@@ -222,11 +221,4 @@ func BenchmarkScale(b *testing.B) {
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-}
-
-// cpuTime returns the processor time that this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -46,7 +46,7 @@ func BenchmarkFollowers(b *testing.B) {
 		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/n, "goroutines/follower")
 
 		count := func() int { return commands(b, s) - int(held.requests.Load()) }
-		began, cpu, serverCPU, from := time.Now(), cpuTime(), serverCPUTime(b, s), count()
+		began, cpu, serverCPU, from := time.Now(), redistest.CPUTime(), serverCPUTime(b, s), count()
 		worst, last, at := 0.0, from, began // requests a second, in the worst second
 		for range int(2 * lease / time.Second) {
 			time.Sleep(time.Second)
@@ -56,7 +56,7 @@ func BenchmarkFollowers(b *testing.B) {
 		}
 		took := time.Since(began)
 		mean := float64(last-from) / took.Seconds()
-		b.ReportMetric(100*(cpuTime()-cpu).Seconds()/took.Seconds(), "%-of-a-core")
+		b.ReportMetric(100*(redistest.CPUTime()-cpu).Seconds()/took.Seconds(), "%-of-a-core")
 		b.ReportMetric(100*(serverCPUTime(b, s)-serverCPU).Seconds()/took.Seconds(), "%-of-a-core-server")
 		b.ReportMetric(mean, "requests/s")
 		b.ReportMetric(mean*lease.Seconds()/n, "requests/lease/follower")

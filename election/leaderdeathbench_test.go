@@ -57,7 +57,7 @@ func BenchmarkLeaderDeath(b *testing.B) {
 				death := time.Now()
 				terms := die()
 				expiries := expiries(b, s, n)
-				requests, cpu, serverCPU := commands(b, s), cpuTime(), serverCPUTime(b, s)
+				requests, cpu, serverCPU := commands(b, s), redistest.CPUTime(), serverCPUTime(b, s)
 				for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 					missing := all.missing(death)
 					if missing == 0 {
@@ -67,7 +67,7 @@ func BenchmarkLeaderDeath(b *testing.B) {
 						b.Fatalf("%d of %d keys have no leader %v after the death of all leaders", missing, n, time.Since(death))
 					}
 				}
-				b.ReportMetric((cpuTime() - cpu).Seconds(), "s-cpu")
+				b.ReportMetric((redistest.CPUTime() - cpu).Seconds(), "s-cpu")
 				b.ReportMetric((serverCPUTime(b, s) - serverCPU).Seconds(), "s-cpu-server")
 				b.ReportMetric(float64(commands(b, s)-requests)/n, "requests/key")
 				all.stop()

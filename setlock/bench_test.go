@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -88,7 +87,7 @@ func compare(b *testing.B, fl *floor, goroutines int, f func(i int)) {
 		if counted {
 			runtime.ReadMemStats(&before)
 		}
-		cpu, start := cpuTime(), time.Now()
+		cpu, start := redistest.CPUTime(), time.Now()
 		var wg sync.WaitGroup
 		for i := 1; i < goroutines; i++ {
 			wg.Go(func() {
@@ -102,7 +101,7 @@ func compare(b *testing.B, fl *floor, goroutines int, f func(i int)) {
 		}
 		wg.Wait()
 		c.times = append(c.times, time.Since(start)/batch)
-		c.cpu += cpuTime() - cpu
+		c.cpu += redistest.CPUTime() - cpu
 		if counted {
 			runtime.ReadMemStats(&after)
 			c.allocs = after.Mallocs - before.Mallocs
@@ -124,13 +123,6 @@ func compare(b *testing.B, fl *floor, goroutines int, f func(i int)) {
 	b.ReportMetric(float64(median(floors.times).Nanoseconds()), "ns-floor")
 	b.ReportMetric(float64(median(costs.times).Nanoseconds()), "ns-median")
 	b.ReportMetric((float64(costs.allocs)-float64(floors.allocs))/float64(batch*goroutines), "allocs-over-floor")
-}
-
-// cpuTime is what this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func median(d []time.Duration) time.Duration { return quantile(d, 50) }

@@ -181,9 +181,13 @@ func testReplicas(t *testing.T, path string) {
 	http.DefaultClient.CloseIdleConnections()
 
 	// A leader is stopped for longer than its lease. After SIGCONT it finds another leader, and follows.
-	replicas[first].signal(syscall.SIGSTOP)
+	if err := pause(replicas[first].cmd.Process); err != nil {
+		t.Fatal(err)
+	}
 	second := next(lease + time.Second)
-	replicas[first].signal(syscall.SIGCONT)
+	if err := resume(replicas[first].cmd.Process); err != nil {
+		t.Fatal(err)
+	}
 	replicas[first].await(`(has lost the leadership|hands over)`, 1)
 	rises(5 * time.Second)
 
