@@ -32,7 +32,8 @@ func LongLines(p *Page) (problems []string) {
 }
 
 // BrokenLinks returns the relative links of p that lead nowhere: to a file that does not exist, as
-// exists reports, or to an anchor that its page does not have.
+// exists reports, or to an anchor that its page does not have. A link of the form [`code`] without a
+// definition is broken, too.
 func BrokenLinks(p *Page, pages map[string]*Page, exists func(name string) bool) (problems []string) {
 	for _, l := range p.Links {
 		if strings.Contains(l.Target, "://") || strings.HasPrefix(l.Target, "mailto:") {
@@ -51,6 +52,9 @@ func BrokenLinks(p *Page, pages map[string]*Page, exists func(name string) bool)
 		case hasAnchor && (page == nil || !page.Anchors[anchor]):
 			problems = append(problems, fmt.Sprintf("%s:%d: %s has no such heading", p.Name, l.Line, l.Target))
 		}
+	}
+	for _, s := range p.Undefined {
+		problems = append(problems, fmt.Sprintf("%s:%d: [`%s`] is not defined", p.Name, s.Line, s.Text))
 	}
 	return problems
 }
@@ -111,6 +115,28 @@ func UnknownTests(p *Page, known func(name string) bool) (problems []string) {
 		name, _, _ := strings.Cut(s.Text, "/")
 		if testName.MatchString(s.Text) && !known(name) {
 			problems = append(problems, fmt.Sprintf("%s:%d: no test is named %s", p.Name, s.Line, name))
+		}
+	}
+	return problems
+}
+
+// MisplacedTests returns the links of p whose text is a test, benchmark or example that is not in the
+// file to which the link leads, as contains reports.
+func MisplacedTests(p *Page, contains func(file, test string) bool) (problems []string) {
+	for _, l := range p.Links {
+		name, _, _ := strings.Cut(strings.Trim(l.Text, "`"), "/")
+		if testName.MatchString(name) && !contains(path.Join(path.Dir(p.Name), l.Target), name) {
+			problems = append(problems, fmt.Sprintf("%s:%d: %s has no %s", p.Name, l.Line, l.Target, name))
+		}
+	}
+	return problems
+}
+
+// UnlinkedTests returns the tests, benchmarks and examples that p names without a link.
+func UnlinkedTests(p *Page) (problems []string) {
+	for _, s := range p.Spans {
+		if testName.MatchString(s.Text) && !s.Linked {
+			problems = append(problems, fmt.Sprintf("%s:%d: %s is not a link", p.Name, s.Line, s.Text))
 		}
 	}
 	return problems

@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,12 @@ func TestChecks(t *testing.T) {
 		"example":                      {"a `ExampleUnknown_b` c", "no test is named ExampleUnknown_b"},
 		"benchmark in a table":         {"| a | `BenchmarkUnknown` |", "no test is named BenchmarkUnknown"},
 		"test in wrapped text":         {"a\nb `TestUnknown`", "page.md:2: no test is named TestUnknown"},
+		"test in its file":             {"a [`TestKnown`] b [`TestKnown`](docs/b.go)\n\n[`TestKnown`]: docs/b.go", ""},
+		"test in another file":         {"a [`TestKnown`](docs/b.go) b\n[`TestKnown`] c\n\n[`TestKnown`]: docs/b.md", "page.md:4: docs/b.md has no TestKnown"},
+		"test in a file that is gone":  {"[`TestKnown`]\n\n[`TestKnown`]: docs/c.go\n", "docs/c.go does not exist"},
+		"reference without definition": {"a\n[`TestKnown`]", "page.md:2: [`TestKnown`] is not defined"},
+		"definition in a block":        {"[`a`]\n\n" + fence + "go\n[`a`]: docs/b.md\n" + fence, "page.md:1: [`a`] is not defined"},
+		"definition alone":             {"[`TestUnknown/a`]: docs/b.go", "docs/b.go has no TestUnknown"},
 		"no test":                      {"`Testing` `t.TestUnknown` TestUnknown", ""},
 		"long line":                    {long, "105 columns, more than 100"},
 		"long line of Go":              {fence + "go\n" + long + "\n" + fence, "page.md:2: 105 columns"},
@@ -70,6 +77,9 @@ func TestChecks(t *testing.T) {
 		problems := docs.BrokenLinks(p, pages, exists)
 		problems = append(problems, docs.LongLines(p)...)
 		problems = append(problems, docs.UnknownTests(p, func(name string) bool { return name == "TestKnown" })...)
+		problems = append(problems, docs.MisplacedTests(p, func(file, test string) bool {
+			return file == "docs/b.go" && test == "TestKnown" || !exists(file)
+		})...)
 		problems = append(problems, docs.UnknownBlocks(p, func(lang string) bool { return lang == "go" || docs.IsShell(docs.Block{Lang: lang}) })...)
 		problems = append(problems, docs.UnknownCommands(p, func(command string) bool { return command == "go version" })...)
 		switch {
@@ -78,6 +88,15 @@ func TestChecks(t *testing.T) {
 		case test.want != "" && (len(problems) != 1 || !strings.Contains(problems[0], test.want)):
 			t.Errorf("%s: found %q, want %q", name, problems, test.want)
 		}
+	}
+}
+
+// A test that is named without a link is found, on a page that must have none.
+func TestUnlinkedTests(t *testing.T) {
+	p := docs.Parse("page.md", "[`TestA`] [`TestA/b`](c) `Testing`\n`TestA`, [a `TestB`](c)\n\n[`TestA`]: d\n")
+	want := []string{"page.md:2: TestA is not a link", "page.md:2: TestB is not a link"}
+	if got := docs.UnlinkedTests(p); !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -99,11 +100,20 @@ func blocks(t *testing.T, langs ...string) (all []block) {
 func functions(t *testing.T) map[string]bool {
 	t.Helper()
 	known := make(map[string]bool)
-	declared := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example|Fuzz)\w*)\(`)
 	for _, name := range files(t, "_test.go") {
-		for _, m := range declared.FindAllStringSubmatch(read(t, name), -1) {
-			known[m[1]] = true
-		}
+		maps.Copy(known, functionsOf(t, name))
+	}
+	return known
+}
+
+var function = regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example|Fuzz)\w*)\(`)
+
+// functionsOf returns those of one file.
+func functionsOf(t *testing.T, file string) map[string]bool {
+	t.Helper()
+	known := make(map[string]bool)
+	for _, m := range function.FindAllStringSubmatch(read(t, file), -1) {
+		known[m[1]] = true
 	}
 	return known
 }

@@ -11,12 +11,15 @@ import (
 
 // A Page is one Markdown file.
 type Page struct {
-	Name    string // its path from the root of the module, with slashes
-	Lines   []Line
-	Blocks  []Block
-	Links   []Link
-	Spans   []Span
-	Anchors map[string]bool // the anchors of its headings
+	Name      string // its path from the root of the module, with slashes
+	Lines     []Line
+	Blocks    []Block
+	Links     []Link
+	Spans     []Span
+	Undefined []Span          // references without a definition
+	Anchors   map[string]bool // the anchors of its headings
+
+	defined map[string]bool // the texts of its definitions
 }
 
 // A Line is one line of a Page.
@@ -32,7 +35,8 @@ type Kind int
 const (
 	Prose Kind = iota
 	Table
-	Code // a fenced or an indented block, with its fences
+	Definition // of a reference
+	Code       // a fenced or an indented block, with its fences
 )
 
 // Indented is the Lang of a block that is indented by four spaces. It has commands for a shell.
@@ -46,31 +50,35 @@ type Block struct {
 	Note string // the text of an HTML comment on the last line before the block; "" for none
 }
 
-// A Link is a link or an image.
+// A Link is a link, an image, or the definition of a reference.
 type Link struct {
 	Line   int
+	Text   string
 	Target string
 }
 
 // A Span is a piece of code in a sentence.
 type Span struct {
-	Line int
-	Text string
+	Line   int
+	Text   string
+	Linked bool // the span is the text of a link
 }
 
 var (
-	heading  = regexp.MustCompile(`^#{1,6} +(.*)$`)
-	comment  = regexp.MustCompile(`^<!-- *(.*?) *-->$`)
-	listItem = regexp.MustCompile(`^ *([-*+]|[0-9]+\.) `)
-	span     = regexp.MustCompile("`[^`]+`")
-	link     = regexp.MustCompile(`\[[^\[\]]*\]\(([^()\s]+)\)`)
+	heading    = regexp.MustCompile(`^#{1,6} +(.*)$`)
+	comment    = regexp.MustCompile(`^<!-- *(.*?) *-->$`)
+	listItem   = regexp.MustCompile(`^ *([-*+]|[0-9]+\.) `)
+	span       = regexp.MustCompile("`[^`]+`")
+	link       = regexp.MustCompile(`\[([^\[\]]*)\]\(([^()\s]+)\)`)
+	definition = regexp.MustCompile("^\\[(`[^`]+`)\\]: (\\S+)$")
 )
 
 // Parse reads a page. It knows what the pages of this module use of Markdown: headings with #,
 // fenced and indented blocks, tables, lists, comments of one line, code spans, and links of the
-// form [text](target).
+// forms [text](target) and [`code`]. The target of the second form is in a line of its own, the
+// definition [`code`]: target.
 func Parse(name, text string) *Page {
-	p := &Page{Name: name, Anchors: make(map[string]bool)}
+	p := &Page{Name: name, Anchors: make(map[string]bool), defined: make(map[string]bool)}
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	note, inList := "", false
 	for i := 0; i < len(lines); {
@@ -99,6 +107,11 @@ func Parse(name, text string) *Page {
 			kind := Prose
 			if strings.HasPrefix(line, "|") {
 				kind = Table
+			}
+			if m := definition.FindStringSubmatch(line); m != nil {
+				kind = Definition
+				p.Links = append(p.Links, Link{i + 1, m[1], m[2]})
+				p.defined[m[1]] = true
 			}
 			p.add(line, kind)
 			i++
@@ -156,11 +169,11 @@ func (p *Page) findInline() {
 			end++
 		}
 		if end == first {
-			end++ // a row of a table, which is a paragraph of its own, a line of code, or nothing
+			end++ // a row of a table, which is a paragraph of its own, a definition, a line of code, or nothing
 		}
 		var text strings.Builder
 		for _, line := range p.Lines[first:end] {
-			if line.Kind != Code {
+			if line.Kind == Prose || line.Kind == Table {
 				text.WriteString(line.Text)
 			}
 			text.WriteByte('\n')
@@ -173,7 +186,12 @@ func (p *Page) findInline() {
 func (p *Page) inline(text string, first int) {
 	at := func(offset int) int { return first + strings.Count(text[:offset], "\n") }
 	for _, m := range span.FindAllStringIndex(text, -1) {
-		p.Spans = append(p.Spans, Span{at(m[0]), text[m[0]+1 : m[1]-1]})
+		before, after := text[:m[0]], text[m[1]:]
+		s := Span{at(m[0]), text[m[0]+1 : m[1]-1], strings.HasSuffix(before, "[") && strings.HasPrefix(after, "]")}
+		p.Spans = append(p.Spans, s)
+		if s.Linked && !strings.HasPrefix(after, "](") && !p.defined[text[m[0]:m[1]]] {
+			p.Undefined = append(p.Undefined, s)
+		}
 	}
 	// A code span has no links. Dots of the same length keep the offsets.
 	plain := span.ReplaceAllStringFunc(text, func(s string) string {
@@ -184,7 +202,7 @@ func (p *Page) inline(text string, first int) {
 		if m == nil {
 			return
 		}
-		p.Links = append(p.Links, Link{at(m[0]), plain[m[2]:m[3]]})
+		p.Links = append(p.Links, Link{at(m[0]), text[m[2]:m[3]], plain[m[4]:m[5]]})
 		// What was a link is text now, so that an image may be the text of a link.
 		plain = plain[:m[0]] + strings.NewReplacer("[", ".", "]", ".", "(", ".", ")", ".").Replace(plain[m[0]:m[1]]) + plain[m[1]:]
 	}

@@ -26,13 +26,17 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// Every test that a page names exists.
+// Every test that a page names exists. A link whose text is a test leads to the file of the test. The
+// guarantees name no test without such a link.
 func TestNamesOfTests(t *testing.T) {
 	known, spans := functions(t), 0
-	for _, p := range pages(t) {
+	all := pages(t)
+	for _, p := range all {
 		spans += len(p.Spans)
 		report(t, docs.UnknownTests(p, func(name string) bool { return known[name] }))
+		report(t, docs.MisplacedTests(p, func(file, test string) bool { return exists(file) && functionsOf(t, file)[test] }))
 	}
+	report(t, docs.UnlinkedTests(all["docs/guarantees.md"]))
 	if len(known) < 300 || spans < 300 {
 		t.Errorf("%d tests and %d code spans: the files are not read as they should be", len(known), spans)
 	}
