@@ -20,11 +20,20 @@ type nodes struct {
 	server *connector
 
 	mu      sync.Mutex
+	cluster bool     // a node has answered as only a node of a Cluster does
 	mute    bool     // a node has refused to tell which nodes there are: it is not asked again
 	learned []string // the nodes that serve the slot of key, and their replicas
 }
 
-func (n *nodes) what() string { return fmt.Sprintf("node that serves %q", n.key) }
+// what returns "" for one server that is not known to be a node of a Cluster.
+func (n *nodes) what() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.addrs) == 1 && !n.cluster {
+		return ""
+	}
+	return fmt.Sprintf("node that serves %q", n.key)
+}
 
 // guides returns the nodes as configured, and the nodes that may serve key after a failover.
 func (n *nodes) guides() []string {
@@ -52,6 +61,7 @@ func (n *nodes) visit(ctx context.Context, t target) (answer, error) {
 	case "", "ASK": // a node that answers ASK serves the key until its slot has moved
 		return answer{conn: conn}, nil
 	case "MOVED":
+		n.setCluster()
 		conn.Close()
 		if addr, ok := parseMoved(string(refusal), t.addr); ok {
 			return answer{next: []target{{addr: addr}}}, nil
@@ -67,6 +77,12 @@ func (n *nodes) asksSlots() bool {
 	return !n.mute
 }
 
+func (n *nodes) setCluster() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cluster = true
+}
+
 // learn keeps which nodes serve the slot of key, from the reply of the node at addr to
 // CLUSTER SLOTS.
 func (n *nodes) learn(reply any, addr string) {
@@ -76,6 +92,7 @@ func (n *nodes) learn(reply any, addr string) {
 		n.mute = true
 		return
 	}
+	n.cluster = true
 	if learned := parseSlots(reply, slot(n.key), addr); len(learned) > 0 {
 		n.learned = learned
 	}

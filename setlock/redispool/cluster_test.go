@@ -147,6 +147,32 @@ func TestServerThatIsNoCluster(t *testing.T) {
 	})
 }
 
+// The error about one server names the server and what happened, and no node. A node of a Cluster is
+// called so as soon as it is known to be one.
+func TestErrorAboutOneServer(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const away = "redispool: n1:1: "
+		one, two := w.pool("redis://n1:1?dial_timeout=2s"), w.pool("redis://n1:1?addr=n2:2")
+		begins := func(err error, want string) {
+			t.Helper()
+			if !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%v, want it to begin with %q", err, want)
+			}
+		}
+		begins(w.fails(one, 0, "connection refused"), away)
+		begins(w.fails(two, 0, "n1:1: ", "n2:2: "), `redispool: found no node that serves "k": `)
+		n1 := w.add("n1:1", askKey, "-NOPERM no\r\n", askSlots, "-ERR This instance has cluster support disabled\r\n")
+		begins(w.fails(one, 0), away+"PTTL: NOPERM no")
+		n1.hang()
+		begins(w.fails(one, 2*time.Second), away+"no answer")
+		n1.Set(redistest.Faults{})
+		n1.answer(askKey, movedTo2)
+		begins(w.fails(one, 0, "n2:2"), `redispool: found no node that serves "k": n2:2: `)
+		n1.Set(redistest.Faults{Refuse: true})
+		begins(w.fails(one, 0), `redispool: found no node that serves "k": n1:1: `)
+	})
+}
+
 func equal(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {

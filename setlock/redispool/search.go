@@ -34,7 +34,7 @@ type search struct {
 
 // A place is what a search searches. Its methods are called by several goroutines at a time.
 type place interface {
-	// what names what is looked for.
+	// what names what is looked for. It is "" if there is only one server, so that no search is needed.
 	what() string
 	// guides returns the addresses of the servers that know where the one is that serves.
 	guides() []string
@@ -189,12 +189,18 @@ type searchError struct {
 }
 
 func (e *searchError) Error() string {
-	var b strings.Builder
-	b.WriteString("redispool: found no " + e.what)
-	for i, cause := range e.causes {
-		b.WriteString([]string{": ", "; "}[min(i, 1)] + cause.Error())
+	text := []string{"redispool"}
+	if e.what != "" {
+		text = append(text, "found no "+e.what)
 	}
-	return b.String()
+	if len(e.causes) > 0 {
+		var causes []string
+		for _, cause := range e.causes {
+			causes = append(causes, cause.Error())
+		}
+		text = append(text, strings.Join(causes, "; "))
+	}
+	return strings.Join(text, ": ")
 }
 
 func (e *searchError) Unwrap() []error { return e.causes }
