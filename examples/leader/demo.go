@@ -73,6 +73,11 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	if err != nil {
 		return err
 	}
+	if c.svg != "" {
+		if err := tryWrite(c.svg); err != nil {
+			return fmt.Errorf("-svg: %w", err)
+		}
+	}
 	server := miniredis.NewMiniRedis()
 	server.ClockTTL(true)
 	if err := server.Start(); err != nil {

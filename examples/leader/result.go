@@ -32,9 +32,16 @@ func (d *demo) result() error {
 	return d.failed
 }
 
-// write writes a file, wholly or not at all.
+// write writes a file, wholly or not at all. It follows a link. It does not replace what is no regular
+// file, such as a pipe or a device, but writes to it.
 func write(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	if special(name) {
+		return os.WriteFile(name, data, 0o644)
+	}
+	f, err := createBeside(name)
 	if err != nil {
 		return err
 	}
@@ -47,4 +54,33 @@ func write(name string, data []byte) error {
 		os.Remove(f.Name())
 	}
 	return err
+}
+
+// tryWrite returns why write would fail, as far as that is known before.
+func tryWrite(name string) error {
+	if special(name) {
+		return nil
+	}
+	f, err := createBeside(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// special reports whether name exists and is no regular file.
+func special(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && !info.Mode().IsRegular()
+}
+
+// createBeside creates a file in the directory of name. Its error names this directory.
+func createBeside(name string) (*os.File, error) {
+	dir := filepath.Dir(name)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+"-*")
+	var cause *os.PathError
+	if errors.As(err, &cause) {
+		err = fmt.Errorf("cannot create a file in %s: %w", dir, cause.Err)
+	}
+	return f, err
 }
