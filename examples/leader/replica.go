@@ -152,9 +152,12 @@ func report(changes <-chan election.Change, say func(string, ...any)) {
 	}
 }
 
+// A checker is an election, for checkUp.
+type checker interface{ Check(time.Duration) error }
+
 // checkUp prints a warning while Check of e returns an error, and a line when Check returns nil
 // again, until ctx ends. A program that has no other way to stop its work should exit here.
-func checkUp(ctx context.Context, e *election.Election, say func(string, ...any)) {
+func checkUp(ctx context.Context, e checker, say func(string, ...any)) {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
 	var said time.Time // when the last warning was printed; zero while all is well
@@ -165,6 +168,9 @@ func checkUp(ctx context.Context, e *election.Election, say func(string, ...any)
 		case <-ticker.C:
 		}
 		err := e.Check(tolerance)
+		if ctx.Err() != nil { // Check may return nil only because Run has returned
+			return
+		}
 		switch {
 		case err != nil && (said.IsZero() || time.Since(said) >= repeatEvery):
 			say("is not well and keeps trying: %v", err)
