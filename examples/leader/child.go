@@ -62,6 +62,7 @@ func startChild(ctx context.Context, d *demo, id string) (*child, error) {
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
 		cmd.Cancel = func() error {
+			d.end()                              // before any replica ends because of it
 			io.WriteString(stdin, orderEnd+"\n") // fails when the replica has ended
 			return stdin.Close()
 		}

@@ -48,7 +48,8 @@ type demo struct {
 	waits   sync.WaitGroup
 	views   views
 	orders  chan order
-	over    chan struct{} // closed when loop has returned
+	over    chan struct{}    // closed when loop has returned
+	end     func() time.Time // when the demo ended: at the first call
 
 	ending   bool      // ctx has ended
 	until    time.Time // when it ended
@@ -93,6 +94,7 @@ func runDemo(ctx context.Context, c config, out *printer) error {
 	d := &demo{
 		config: c, out: out, exe: exe, server: server, addr: server.Addr(),
 		reports: make(chan timeline.Event), exits: make(chan exit), orders: make(chan order), over: make(chan struct{}),
+		end:  sync.OnceValue(func() time.Time { return time.Now().Round(0) }),
 		auto: true, ids: []string{"a", "b", "c"}, children: make(map[string]*child),
 		line: timeline.Timeline{Wake: c.lease / wakePart, Lease: c.lease},
 	}
@@ -208,7 +210,7 @@ func (d *demo) loop(ctx context.Context, cancel context.CancelCauseFunc, watch <
 // off would not end.
 func (d *demo) ends() {
 	d.ending = true
-	d.until = time.Now().Round(0)
+	d.until = d.end()
 	for _, c := range d.children {
 		if c.paused {
 			d.record(timeline.Event{Who: c.id, Kind: timeline.Resumed})

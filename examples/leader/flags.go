@@ -56,7 +56,7 @@ func flags(c *config) *flag.FlagSet {
 	f.StringVar(&c.script, "script", "", "run a `story` unattended instead of the demo: "+strings.Join(storyNames(), ", "))
 	f.StringVar(&c.svg, "svg", "", "when the demo or the story is over, write its timeline to this `file` as a picture")
 	f.DurationVar(&c.grace, "grace", commandGrace, "with a command: `how long` it may take to end after SIGTERM, while the lock is still held")
-	f.BoolVar(&c.events, "events", false, "with -redis: also write JSON objects to standard error, for a parent process")
+	f.BoolVar(&c.events, "events", false, "with -redis: also write JSON objects to standard error, for a parent process; with -stdin, it also decides what Ctrl-C does")
 	return f
 }
 

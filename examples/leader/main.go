@@ -102,6 +102,14 @@ func endSignals() []os.Signal {
 	return signals
 }
 
+// leaveToParent makes the program do nothing at these signals. A terminal sends them to the parent, too,
+// which then tells the program to end, or dies. If the program ended before its parent knew of the
+// signal, the parent would count the time between as a time without a leader.
+func leaveToParent(signals ...os.Signal) {
+	signal.Reset(signals...)
+	signal.Notify(make(chan os.Signal, 1), signals...) // Windows would not obey Ignore
+}
+
 // run runs the program until ctx ends. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c, err := parse(args)
@@ -130,6 +138,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		// The parent may die first. A write to its pipe then returns an error and kills nobody.
 		signal.Ignore(syscall.SIGPIPE)
 		out.events = stderr
+		if c.stdin {
+			leaveToParent(os.Interrupt, syscall.SIGHUP)
+		}
 	}
 	if c.server == nil {
 		err = runDemo(ctx, c, out)

@@ -25,11 +25,17 @@ type process struct {
 // start runs the program at path until t ends.
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
+	return startCommand(t, exec.Command(path, args...))
+}
+
+// startCommand runs cmd, which is the program, until t ends.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(path, args...), gone: make(chan struct{}), news: make(chan struct{})}
+	p := &process{t: t, cmd: cmd, gone: make(chan struct{}), news: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	err = p.cmd.Start()
 	w.Close()

@@ -29,6 +29,7 @@ func TestProgram(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, string){
 		"demo":                   testDemo,
 		"demo interrupted":       testDemoInterrupted,
+		"demo in a terminal":     testDemoInTerminal,
 		"json":                   testJSON,
 		"stories":                testStories,
 		"story interrupted":      testStoryInterrupted,
@@ -92,6 +93,17 @@ func testDemoInterrupted(t *testing.T, path string) {
 	p.await(`(?m)\b([abc])     starts, pid \d+$`, 3)
 	p.await(`^\S+  demo  embedded (Redis on redis://127\.0\.0\.1:\d+)\n`, 1)
 	p.await(`\n(a    \|)`, 1)
+	endIsNoGap(p)
+}
+
+// endIsNoGap checks that the verdict of a demo that was interrupted does not count its end as a time
+// without a leader.
+func endIsNoGap(p *process) {
+	p.t.Helper()
+	p.await(`(verdict: )`, 1)
+	if strings.Contains(p.output(), "nobody has led for the last") {
+		p.t.Error("the verdict counts the end of the demo as a gap")
+	}
 }
 
 // The death of the demo itself leaves no replicas behind.
