@@ -34,7 +34,7 @@ var rightOnes = map[string]string{
 }
 
 // flagIn finds the flag that an error is about.
-var flagIn = regexp.MustCompile(`(?:^|flag |argument: )-(-|[a-z]+)`)
+var flagIn = regexp.MustCompile(`(?:^|flag |for |argument: )-(-|[a-z]+)`)
 
 // withExample adds an example of a right flag to an error about a wrong one.
 func withExample(err error) error {

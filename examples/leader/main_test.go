@@ -113,6 +113,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-script=", `-script "" is none of`},
 		{"-script all -redis h:1", "-script is for the demo"},
 		{"-lease", "flag needs an argument: -lease; for example: -lease 2s"},
+		{"-json=maybe", `invalid boolean value "maybe" for -json: parse error; for example: -json`},
 		{"-for -key", "for flag -for: parse error; for example: -for 30s"},
 	} {
 		code, stdout, got := execute(t, strings.Fields(test.args)...)
