@@ -6,11 +6,13 @@ import (
 	"errors"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"example.com/setlock/examples/leader/internal/timeline"
+	"example.com/setlock/setlock"
 )
 
 // A run in which two led fails, and so the program does.
@@ -77,5 +79,28 @@ func testJSON(t *testing.T, path string) {
 	}
 	if last.Kind != timeline.Judgment || last.Verdict == nil || last.Verdict.Terms != 1 || last.Verdict.Overlaps != 0 {
 		t.Errorf("the last event is %+v, want the verdict on one term", last)
+	}
+}
+
+// The name of a leader that another program has chosen changes nothing in a terminal, and is the same in
+// the lines, the timeline and the page.
+func TestNameOfAnotherLeader(t *testing.T) {
+	var printed bytes.Buffer
+	d := &demo{out: &printer{w: &printed}, ids: []string{}}
+	name, want := "é\x1b[31m\n\u202e\xff", "é\ufffd[31m \ufffd\ufffd"
+	if err := d.sees(t.Context(), setlock.Holder{Owner: name, Fence: 1, Remaining: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if lanes := d.line.Lanes(); !slices.Equal(lanes, []string{want}) || d.foreign != want {
+		t.Errorf("lanes %q and the leader %q, want %q", lanes, d.foreign, want)
+	}
+	if got := printed.String(); strings.Count(got, "\n") != 1 || !strings.HasSuffix(got, "demo  sees "+want+" lead\n") {
+		t.Errorf("printed %q, want one line with %q", got, want)
+	}
+	if err := d.sees(t.Context(), setlock.Holder{}); err != nil || d.foreign != "" {
+		t.Errorf("the leader is %q (%v), want none", d.foreign, err)
+	}
+	if terms := d.line.Terms(time.Now()); len(terms) != 1 || terms[0].Open {
+		t.Errorf("terms %+v, want one that has ended", terms)
 	}
 }

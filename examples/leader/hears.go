@@ -19,8 +19,8 @@ func (d *demo) sees(ctx context.Context, h setlock.Holder) error {
 		return nil
 	}
 	if d.children[h.Owner] == nil {
-		d.foreign = h.Owner
 		e := d.record(timeline.Event{Who: h.Owner, Kind: timeline.Seen, Fence: h.Fence, Text: "is seen to lead"})
+		d.foreign = e.Who
 		d.greet(e)
 	}
 	return d.startMissing(ctx)

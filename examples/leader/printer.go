@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"example.com/setlock/examples/leader/internal/timeline"
 )
@@ -24,7 +26,7 @@ func (p *printer) line(who, format string, args ...any) {
 	p.tell(timeline.Event{Who: who, Kind: timeline.Note, Text: fmt.Sprintf(format, args...)})
 }
 
-// tell prints e, and returns it as it was printed: with its time and without secrets.
+// tell prints e, and returns it as it was printed: with its time, in plain text and without secrets.
 func (p *printer) tell(e timeline.Event) timeline.Event {
 	e = finished(e)
 	p.write(e, true)
@@ -38,14 +40,28 @@ func (p *printer) record(e timeline.Event) timeline.Event {
 	return e
 }
 
-// finished returns e with a time and without secrets.
+// finished returns e with a time, in plain text and without secrets.
 func finished(e timeline.Event) timeline.Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
 	e.Time = e.Time.Round(0) // times of other processes have no monotonic clock either
-	e.Text = redact(e.Text)
+	e.Who, e.Text = plain(e.Who), plain(redact(e.Text))
 	return e
+}
+
+// plain returns s as one line that changes nothing in a terminal or a picture: any program that reaches
+// Redis can choose the name of a leader.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 func (p *printer) write(e timeline.Event, words bool) {
