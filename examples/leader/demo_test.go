@@ -63,7 +63,7 @@ func TestKilledBySignal(t *testing.T) {
 
 // With -json, the demo and its replicas print nothing but objects, and the verdict last.
 func testJSON(t *testing.T, path string) {
-	p := start(t, path, "-json", "-for", "2s", "-lease", "500ms")
+	p := start(t, path, "-json", "-for", "3s", "-lease", "10s") // a stall must not cost the leadership
 	p.end(exitOK)
 	kinds := make(map[timeline.Kind]int)
 	var last timeline.Event
