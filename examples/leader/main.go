@@ -147,6 +147,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	} else {
 		err = runReplica(ctx, c, stdin, out)
 	}
+	if err == nil && !c.events { // the demo, which has the same output, tells it
+		err = out.failure() // a full disk, for example
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "leader:", redact(err.Error()))
 		return exitFailed

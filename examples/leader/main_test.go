@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"net"
 	"os"
@@ -156,6 +157,26 @@ func TestUnreachable(t *testing.T) {
 	}
 	if strings.Contains(got, secret) {
 		t.Errorf("%q shows the password", got)
+	}
+}
+
+// full is an output that takes nothing.
+type full struct{}
+
+var errFull = errors.New("no space left")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// A run whose lines are lost fails.
+func TestOutputThatIsFull(t *testing.T) {
+	l := listen(t)
+	defer l.Close()
+	for _, format := range []string{"-json=true", "-json=false"} {
+		var errs bytes.Buffer
+		code := run(t.Context(), []string{"-redis", l.Addr().String(), "-for", "10ms", format}, nil, full{}, &errs)
+		if want := "leader: " + errFull.Error() + "\n"; code != exitFailed || errs.String() != want {
+			t.Errorf("%s: exit code %d, %q, want %d and %q", format, code, errs.String(), exitFailed, want)
+		}
 	}
 }
 

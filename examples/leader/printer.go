@@ -19,6 +19,14 @@ type printer struct {
 	w      io.Writer // nil: nothing is printed
 	json   bool
 	events io.Writer // receives each event as JSON, for the parent process; nil: nobody does
+	err    error     // of the first write to w that failed
+}
+
+// failure returns why something could not be printed, if there was something.
+func (p *printer) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
 }
 
 // line prints one line of words: the time, who, and the formatted text.
@@ -78,8 +86,11 @@ func (p *printer) write(e timeline.Event, words bool) {
 	switch {
 	case p.w == nil:
 	case p.json:
-		p.w.Write(object)
+		_, err = p.w.Write(object)
 	case words:
-		fmt.Fprintf(p.w, "%s  %-4s  %s\n", e.Time.Format("15:04:05.000"), e.Who, e.Text)
+		_, err = fmt.Fprintf(p.w, "%s  %-4s  %s\n", e.Time.Format("15:04:05.000"), e.Who, e.Text)
+	}
+	if p.err == nil {
+		p.err = err
 	}
 }
