@@ -73,6 +73,14 @@
 //     for the function of a Do.
 //   - A goroutine that idles for ever must be told to end, as by Close or Stop of its owner.
 //
+// # The race detector
+//
+// The race detector of Go 1.26 can crash in a bubble, with "ThreadSanitizer: CHECK failed" or a
+// segmentation fault, when two timers of the bubble run at the same time
+// (https://go.dev/issue/78156). It does not crash on one processor, as with go test -race -cpu 1.
+//
+// # Where a Server belongs
+//
 // A Server and its pools belong to the bubble in which NewServer was called. So call NewServer
 // inside the bubble, with the T of the bubble.
 package setlocktest
