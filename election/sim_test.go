@@ -16,11 +16,12 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
+	"example.com/setlock/internal/leaktest"
 	"example.com/setlock/internal/redistest"
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 200, "how many simulations to run")
+	simSeeds = flag.Int("sim.seeds", 0, "how many simulations to run; 0: 200, or 100 with the race detector")
 	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation of this seed only")
 	simFor   = flag.Duration("sim.for", 0, "run simulations of new seeds for so long, whatever -sim.seeds says")
 	simTime  = flag.Duration("sim.time", 0, "virtual time of troubles in each simulation; 0: as the seed says, 20 to 25 leases")
@@ -42,7 +43,14 @@ func TestSimulation(t *testing.T) {
 	// Almost all of the garbage is the server's interpreters of Lua.
 	defer debug.SetGCPercent(debug.SetGCPercent(1600))
 	begin := time.Now()
-	first, last := uint64(1), uint64(*simSeeds)
+	seeds := *simSeeds
+	if seeds == 0 {
+		seeds = 200
+		if leaktest.RaceDetector() {
+			seeds = 100
+		}
+	}
+	first, last := uint64(1), uint64(seeds)
 	if *simFor > 0 {
 		first = uint64(begin.UnixMilli())
 		last = first + 1<<32
