@@ -18,9 +18,8 @@ import (
 type renewal struct {
 	remote *remote
 	hold   *hold
-	trace  *trace.Trace       // of the context of the Do
-	lost   func(reason error) // ends the session
-	taken  func()             // ends the session because the key is no longer its key
+	trace  *trace.Trace // of the context of the Do
+	owner  owner
 
 	mu     sync.Mutex // guards the fields below
 	trust  trust
@@ -36,7 +35,16 @@ type renewal struct {
 	suspect   bool          // a connection was unanswered from this renewal on
 	part      int           // of a batch whose connection broke; 0 to parts-1
 	announced *notify.Subscription
-	calls     sync.WaitGroup // calls of lost and taken, and reports to a trace
+	calls     sync.WaitGroup // calls of owner, and reports to a trace
+}
+
+// An owner is what a renewal belongs to: a session. A renewal knows no more of it, so that
+// renewals do not depend on sessions.
+type owner interface {
+	// lose ends the session because of reason.
+	lose(reason error)
+	// taken ends the session because the key is no longer its key.
+	taken()
 }
 
 // A state says what the renewer does with a renewal.

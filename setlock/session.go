@@ -43,9 +43,7 @@ type sessionKey = trace.SessionKey
 // newSession returns a session that holds nothing yet.
 func newSession(ctx context.Context, r *remote, holds *holds) *session {
 	s := &session{remote: r, holds: holds, clock: clock.FromContext(ctx), base: context.WithoutCancel(ctx)}
-	// f may use other Locks under its context. The trace of this Lock must not report their
-	// calls.
-	s.ctx, s.cancel = context.WithCancelCause(context.WithValue(trace.Without(ctx), sessionKey{}, s))
+	s.ctx, s.cancel = context.WithCancelCause(trace.WithSession(ctx, s))
 	return s
 }
 
@@ -53,7 +51,7 @@ func newSession(ctx context.Context, r *remote, holds *holds) *session {
 // h to be trusted, the session begins as lost.
 func (s *session) start(h *hold) {
 	s.renewal = &renewal{
-		remote: s.remote, hold: h, trace: trace.Of(s.base), lost: s.lose, taken: s.taken,
+		remote: s.remote, hold: h, trace: trace.Of(s.base), owner: s,
 		trust: trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)},
 	}
 	// Before the renewer looks: it would report that no renewal has succeeded.

@@ -64,15 +64,6 @@ func NewContext(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, key{}, t.fill())
 }
 
-// Without returns ctx, or a context derived from ctx. Nothing traces the calls under this
-// context.
-func Without(ctx context.Context) context.Context {
-	if Of(ctx) == none {
-		return ctx
-	}
-	return context.WithValue(ctx, key{}, none)
-}
-
 // Of returns the Trace that ctx carries, or one whose functions do nothing.
 func Of(ctx context.Context) *Trace {
 	if t, ok := ctx.Value(key{}).(*Trace); ok {
@@ -91,6 +82,27 @@ type SessionKey struct{}
 type Session interface {
 	// Trusted returns how much longer the lock of the Do may be trusted.
 	Trusted() time.Duration
+}
+
+// WithSession returns a context derived from ctx that has s under SessionKey. Nothing traces the
+// calls under this context, because they may be calls of other Locks.
+func WithSession(ctx context.Context, s Session) context.Context { return sessionContext{ctx, s} }
+
+// A sessionContext replaces two contexts of context.WithValue, because each Do has one.
+type sessionContext struct {
+	context.Context
+	session Session
+}
+
+// Value implements [context.Context].
+func (c sessionContext) Value(k any) any {
+	switch k.(type) {
+	case SessionKey:
+		return c.session
+	case key:
+		return none
+	}
+	return c.Context.Value(k)
 }
 
 // Trusted returns how much longer the lock of a Do may be trusted. ctx is the context of its

@@ -215,7 +215,7 @@ func TestTrace(t *testing.T) {
 		(&wire.Call{Pool: pool, Command: acquire}).Do(ctx)
 		w.Server.SetError("NOPERM x")
 		(&wire.Call{Pool: pool, Command: acquire}).Do(ctx)
-		(&wire.Call{Pool: pool, Command: acquire}).Do(trace.Without(ctx))
+		(&wire.Call{Pool: pool, Command: acquire}).Do(trace.WithSession(ctx, nil))
 		if len(errs) != 2 || errs[0] != nil || !wire.AnsweredWith(errs[1], "NOPERM") || wire.AnsweredWith(errs[1], "READONLY") {
 			t.Errorf("traced %v, want nil and NOPERM", errs)
 		}
