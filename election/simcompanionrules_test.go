@@ -210,8 +210,8 @@ func (s *simulation) settleCompanions() {
 		}
 		return names
 	}
-	// Until whoever left a key has lost it, and those who follow have asked: they may have
-	// old connections that each cost an attempt.
+	// Until the process that left a key has lost it, and its followers have asked: they may
+	// have old connections that each cost an attempt.
 	late := time.Duration(0)
 	for key := range s.locks {
 		if len(believers(key)) == 0 {

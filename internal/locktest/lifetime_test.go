@@ -11,8 +11,8 @@ import (
 	"example.com/setlock/internal/locktest"
 )
 
-// A test waits for what never comes, and a session goes on. The test ends the process, with its
-// name and the stacks of its bubble.
+// A test waits for what never comes while a session is renewed. The process ends, with the name of
+// the test and the stacks of its bubble.
 func TestStuckTestEnds(t *testing.T) {
 	if os.Getenv("LOCKTEST_STUCK") != "" {
 		locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
