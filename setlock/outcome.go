@@ -41,7 +41,7 @@ func (r *renewer) answer(b *batch, i int, both bool, result wire.Result) {
 		e.hold.fenceKey.set(result.Sent.Sub(e.hold.acquired), time.Duration(e.remote.lease))
 	}
 	if !mine {
-		e.owner.taken()
+		e.session.taken()
 	}
 }
 

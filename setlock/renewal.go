@@ -16,10 +16,10 @@ import (
 // A renewal is a session as its renewer knows it: how long the session may be trusted, and
 // when its lock is to be renewed.
 type renewal struct {
-	remote *remote
-	hold   *hold
-	trace  *trace.Trace // of the context of the Do
-	owner  owner
+	remote  *remote
+	hold    *hold
+	trace   *trace.Trace // of the context of the Do
+	session ender
 
 	mu     sync.Mutex // guards the fields below
 	trust  trust
@@ -35,12 +35,12 @@ type renewal struct {
 	suspect   bool          // a connection was unanswered from this renewal on
 	part      int           // of a batch whose connection broke; 0 to parts-1
 	announced *notify.Subscription
-	calls     sync.WaitGroup // calls of owner, and reports to a trace
+	calls     sync.WaitGroup // calls of session, and reports to a trace
 }
 
-// An owner is what a renewal belongs to: a session. A renewal knows no more of it, so that
+// An ender is what a renewal can end: its session. A renewal knows no more of it, so that
 // renewals do not depend on sessions.
-type owner interface {
+type ender interface {
 	// lose ends the session because of reason.
 	lose(reason error)
 	// taken ends the session because the key is no longer its key.

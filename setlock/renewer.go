@@ -123,7 +123,7 @@ func (r *renewer) run() {
 			// delay the end of other sessions.
 			go func() { // joined by the close of e
 				defer e.calls.Done()
-				e.owner.lose(e.reason())
+				e.session.lose(e.reason())
 			}()
 		}
 		timer.Reset(pause)

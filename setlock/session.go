@@ -51,7 +51,7 @@ func newSession(ctx context.Context, r *remote, holds *holds) *session {
 // h to be trusted, the session begins as lost.
 func (s *session) start(h *hold) {
 	s.renewal = &renewal{
-		remote: s.remote, hold: h, trace: trace.Of(s.base), owner: s,
+		remote: s.remote, hold: h, trace: trace.Of(s.base), session: s,
 		trust: trust{sent: h.acquired, ttl: time.Duration(s.remote.lease)},
 	}
 	// Before the renewer looks: it would report that no renewal has succeeded.

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// At Ctrl-C, or when it is closed, a terminal sends a signal to the demo and to its replicas. The replicas wait for the demo, which knows
-// then that its end is no time without a leader.
+// At Ctrl-C, or when it is closed, a terminal sends a signal to the demo and to its
+// replicas. The replicas wait for the demo, which knows then that its end is no time
+// without a leader.
 func testDemoInTerminal(t *testing.T, path string) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
 		cmd := exec.Command(path)

@@ -16,7 +16,7 @@ const (
 	look                   // Holder
 	believe                // a client believes that it holds the lock
 	finish                 // what Do does last
-	remove                 // somebody deletes the key
+	remove                 // a user deletes the key
 	persist                // its expiry is removed by hand
 	register               // from here on, of the fenced register
 	write
