@@ -146,3 +146,23 @@ func TestTraceOfLooks(t *testing.T) {
 		}
 	})
 }
+
+// The trace of a Do does not report what its function does with other Locks.
+func TestTraceReportsNoOtherLock(t *testing.T) {
+	locktest.InBubble(t, func(t *testing.T, w *locktest.World) {
+		var calls int
+		ctx := trace.NewContext(t.Context(), &trace.Trace{Called: func(time.Time, error) { calls++ }})
+		other := w.Direct(lease)
+		other.Key = "other"
+		if err := w.Lock(lease).Do(ctx, func(ctx context.Context) error {
+			before := calls
+			_, err := other.Lock(ctx, lease)
+			if calls != before || before == 0 {
+				t.Errorf("%d calls of another Lock were reported, and %d of its own, want 0 and some", calls-before, before)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+}
